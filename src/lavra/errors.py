@@ -1,0 +1,16 @@
+"""The one exception that a user's input or environment can cause.
+
+Everything else that escapes is a fault of Lavra's and deserves its traceback.
+"""
+
+
+class LavraError(Exception):
+    """What happened, where, and what to do, in one sentence.
+
+    The command line prints the sentence and exits with code 2 (``--debug`` shows the traceback); the server
+    answers with it as an error body. ``status`` is the HTTP status a server should use for it.
+    """
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
