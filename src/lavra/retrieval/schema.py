@@ -1,0 +1,155 @@
+"""The table of chunks: its columns, its indexes, and how a document becomes rows.
+
+Text columns are stored uncompressed: Lance would otherwise pack them (FSST, LZ4), and a byte-level search could not
+prove that an erased sentence is gone. It costs about half again the text's size on disk, little beside the vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lavra.corpus.document import Document
+from lavra.retrieval.access import readers
+from lavra.retrieval.analysis import analyse
+from lavra.retrieval.chunking import Chunk, ChunkSettings, embedding_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from lancedb.table import Table
+
+VERSION = 1
+"""Raised when rows of the same document would come out differently; rows of another version are made again."""
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLAIN = {"lance-encoding:compression": "none"}
+
+
+def arrow_schema(dimension: int) -> pa.Schema:
+    """Columns of the table; offsets ``start`` and ``end`` are code points in the document's text."""
+    import pyarrow as pa
+
+    def text(name: str) -> pa.Field:
+        return pa.field(name, pa.string(), metadata=_PLAIN)
+
+    def texts(name: str) -> pa.Field:
+        return pa.field(name, pa.list_(pa.field("item", pa.string(), metadata=_PLAIN)))
+
+    return pa.schema(
+        [
+            text("chunk_id"),
+            text("document_id"),
+            text("source"),
+            text("title"),
+            text("text"),
+            text("analysed"),
+            pa.field("vector", pa.list_(pa.float32(), dimension)),
+            pa.field("start", pa.int64()),
+            pa.field("end", pa.int64()),
+            texts("headings"),
+            text("page"),
+            text("language"),
+            text("licence"),
+            texts("roles"),
+            texts("access"),
+            text("document_hash"),
+            text("fingerprint"),
+            text("said_digest"),
+        ]
+    )
+
+
+def create_indexes(table: Table) -> None:
+    """The lexical index and those that filters use; an empty table may have them, later rows join by ``optimize``."""
+    from lancedb.index import FTS, BTree, LabelList
+
+    # ``analysed`` is already tokens joined by spaces: the index must not analyse it a second time.
+    whitespace = FTS(
+        base_tokenizer="whitespace",
+        max_token_length=None,
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        with_position=False,
+    )
+    table.create_index("analysed", config=whitespace)
+    table.create_index("access", config=LabelList())
+    table.create_index("chunk_id", config=BTree())
+    table.create_index("document_id", config=BTree())
+
+
+def fingerprint(document: Document, settings: ChunkSettings) -> str:
+    """Changes when anything changes that a row of the document holds or follows from."""
+    facts = [
+        VERSION,
+        repr(settings),
+        document.source,
+        document.hash,
+        document.title,
+        document.language,
+        document.licence,
+        sorted(document.roles),
+        [(span.kind, span.start, span.end, span.label, span.level) for span in document.spans],
+        sorted(document.metadata.items()),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def rows(document: Document, chunks: Sequence[Chunk], settings: ChunkSettings) -> list[dict[str, Any]]:
+    """One row a chunk, still without its ``vector``."""
+    shared = {
+        "document_id": document.id,
+        "source": storable(document.source),
+        "title": storable(document.title),
+        "language": document.language,
+        "licence": document.licence,
+        "roles": [storable(role) for role in document.roles],
+        "access": readers(document.roles),
+        "document_hash": document.hash,
+        "fingerprint": fingerprint(document, settings),
+    }
+    return [
+        {
+            **shared,
+            "chunk_id": chunk.id,
+            "text": storable(chunk.text),
+            "analysed": analyse(said, document.language),
+            "said_digest": said_digest(said),
+            "start": chunk.start,
+            "end": chunk.end,
+            "headings": [storable(heading) for heading in chunk.headings],
+            "page": None if chunk.page is None else storable(chunk.page),
+        }
+        for chunk, said in zip(chunks, said_of(document, chunks), strict=True)
+    ]
+
+
+def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray) -> pa.Table:
+    """Rows and their vectors (len(rows), dimension) float32, as the table's schema has them."""
+    import pyarrow as pa
+
+    schema = arrow_schema(vectors.shape[1])
+    position = schema.get_field_index("vector")
+    table = pa.Table.from_pylist(list(rows), schema=schema.remove(position))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
+    return table.add_column(position, schema.field("vector"), column)
+
+
+def said_of(document: Document, chunks: Sequence[Chunk]) -> list[str]:
+    """What of each chunk is embedded and analysed: its text, and where in the document it stands."""
+    return [storable(embedding_text(chunk, document.title)) for chunk in chunks]
+
+
+def said_digest(said: str) -> str:
+    """Equal digests, equal vectors: what makes a change of roles cost no embedding."""
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+def storable(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, replaced one for one, so that offsets stay true."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
