@@ -1,0 +1,54 @@
+"""Tensors of a GGUF file, dequantised by the ``gguf`` package a few rows at a time."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import torch
+from gguf.quants import dequantize
+from torch import Tensor
+
+from lavra.errors import LavraError
+from lavra.store.gguf_file import GGUFFile, TensorInfo
+
+_Type = gguf.GGMLQuantizationType
+TYPES = (_Type.F32, _Type.F16, _Type.BF16, _Type.Q8_0, _Type.Q4_0, _Type.Q4_1, _Type.Q4_K, _Type.Q6_K)
+"""What is tested against the package's reference; other types are refused by name."""
+_CHUNK_ELEMENTS = 1 << 22  # 16 MB in float32: large enough for numpy's speed, small beside any model
+
+
+class GGUFSource:
+    """Raises LavraError at once for a tensor of a type not in ``TYPES`` or lying outside the file."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        self.shapes = {name: info.shape for name, info in file.tensors.items()}
+        for info in file.tensors.values():
+            rows, row_bytes = self._layout(info)
+            if info.offset + rows * row_bytes > file.size:
+                raise LavraError(f"{file.path.name} ends before its tensor {info.name}; download it again")
+
+    def copy(self, name: str, into: Tensor) -> None:
+        info = self.file.tensors[name]
+        rows, row_bytes = self._layout(info)
+        data = np.memmap(self.file.path, np.uint8, "r", info.offset, (rows, row_bytes))
+        columns = info.shape[-1]
+        flat = into.view(rows, columns)
+        step = max(1, _CHUNK_ELEMENTS // columns)
+        for row in range(0, rows, step):
+            values = dequantize(np.ascontiguousarray(data[row : row + step]), _Type(info.type_id))
+            flat[row : row + step].copy_(torch.from_numpy(np.array(values, np.float32)))
+
+    def _layout(self, info: TensorInfo) -> tuple[int, int]:
+        """(rows, bytes a row). Quantised blocks run along the last axis and never cross rows."""
+        if info.type_id not in TYPES:
+            known = {kind.value: kind.name for kind in _Type}
+            raise LavraError(
+                f"{self.file.path.name}: tensor {info.name} is of type {known.get(info.type_id, info.type_id)}; "
+                f"Lavra reads {', '.join(kind.name for kind in TYPES)}"
+            )
+        block, block_bytes = gguf.GGML_QUANT_SIZES[_Type(info.type_id)]
+        columns = info.shape[-1]
+        if columns == 0 or columns % block or info.elements == 0:
+            raise LavraError(f"{self.file.path.name}: tensor {info.name} has the impossible shape {info.shape}")
+        return info.elements // columns, columns // block * block_bytes

@@ -1,0 +1,61 @@
+"""Tensors of a Hugging Face directory: ``model.safetensors``, or the shards that an index names, memory-mapped."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lavra.errors import LavraError
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class SafetensorsSource:
+    """Names are given without the family's ``prefix``, which a file of a bare model lacks anyway."""
+
+    def __init__(self, directory: Path, prefix: str = "") -> None:
+        self._where: dict[str, tuple[Path, str]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        with ExitStack() as stack:
+            for path in _files(directory):
+                try:
+                    file = stack.enter_context(safe_open(path, framework="pt"))
+                    for name in file.keys():  # noqa: SIM118 - not a dict
+                        short = name.removeprefix(prefix)
+                        if short in self.shapes:
+                            raise LavraError(f"{directory.name} holds the tensor {name} twice; download it again")
+                        self._where[short] = path, name
+                        self.shapes[short] = tuple(file.get_slice(name).get_shape())
+                except (SafetensorError, OSError, ValueError) as error:
+                    raise LavraError(
+                        f"{path.name} in {directory.name} is not a whole safetensors file ({error}); download it again"
+                    ) from error
+
+    def copy(self, name: str, into: Tensor) -> None:
+        path, full = self._where[name]
+        with safe_open(path, framework="pt") as file:
+            into.copy_(file.get_tensor(full))
+
+
+def _files(directory: Path) -> list[Path]:
+    if (directory / _SINGLE).is_file():
+        return [directory / _SINGLE]
+    index = directory / _INDEX
+    if not index.is_file():
+        raise LavraError(
+            f"{directory.name} holds neither {_SINGLE} nor {_INDEX}, and pickled weights are never opened; "
+            "save the model as safetensors"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LavraError(f"{index} is not a readable index of shards; download it again") from error
+    for name in names:
+        # An index may not reach outside its own directory.
+        if not isinstance(name, str) or Path(name).name != name or not (directory / name).is_file():
+            raise LavraError(f"{index.name} names the shard {name!r}, which {directory.name} does not hold")
+    return [directory / name for name in names]
