@@ -128,6 +128,25 @@ def test_code_is_not_joined_to_a_stretch_that_would_cut_it() -> None:
     assert any(code in chunk.text for chunk in split(document))
 
 
+def test_what_looks_like_a_heading_inside_code_divides_nothing() -> None:
+    code = "#!/bin/sh\n# Instala\napt install lavra"
+    text = f"{PROSE}\n\n{code}\n\n{PROSE}"
+    at = text.index(code)
+    comment = Span("heading", text.index("# Instala"), text.index("# Instala") + 9, "Instala", 1)
+    document = Document(source="t/a.md", text=text, spans=(Span("code", at, at + len(code)), comment))
+    (chunk,) = split(document)
+    assert chunk.headings == ()
+
+
+def test_a_record_is_joined_to_another_only_where_one_is_small() -> None:
+    long, short = PROSE * 3, "Sim."
+    document = markdown(("record", long), ("record", long), ("record", short))
+    assert [chunk.text for chunk in split(document, ChunkSettings(target=300, limit=400))] == [
+        long.strip(),
+        f"{long}\n\n{short}".strip(),
+    ]
+
+
 def test_pages_are_where_a_chunk_begins_and_slides_are_never_joined() -> None:
     first, second = PROSE * 3, PROSE * 3
     text = f"{first}\n\n{second}"

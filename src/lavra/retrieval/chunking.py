@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import semchunk
 
@@ -67,13 +68,22 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class _Section:
+    """From one heading or record to the next, inside one slide or sheet."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """A stretch that will not be cut any more, on its way into a chunk."""
 
     start: int
     end: int
     tokens: int
-    headings: tuple[str, ...]
+    section: _Section
     context: str = ""
 
 
@@ -115,7 +125,7 @@ def split(
                     start=start,
                     end=end,
                     text=body,
-                    headings=_shared([piece.headings for piece in pieces]),
+                    headings=_shared([piece.section.headings for piece in pieces]),
                     page=page_of(start),
                     context=pieces[0].context,
                 )
@@ -137,15 +147,6 @@ def embedding_text(chunk: Chunk, title: str = "") -> str:
 
 
 # --- where a chunk may not reach across -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """From one heading to the next, inside one slide or sheet."""
-
-    start: int
-    end: int
-    headings: tuple[str, ...]
 
 
 def _containers(document: Document) -> Iterator[list[_Section]]:
@@ -170,19 +171,32 @@ def _containers(document: Document) -> Iterator[list[_Section]]:
 
 
 def _sections(document: Document) -> list[_Section]:
-    """The stretches between headings, with the path of headings above each (its own included)."""
+    """The stretches between headings and records, with the path of headings above each (its own included)."""
     length = len(document.text)
-    headings = sorted((s for s in document.spans if s.kind == "heading" and s.start < length), key=lambda s: s.start)
+    # What looks like a heading inside code, or a record that is a table's row, divides nothing.
+    blocks = _outermost(document.spans, 0, length)
+    block_starts = [block.start for block in blocks]
+
+    def inside_block(offset: int) -> bool:
+        position = bisect_left(block_starts, offset) - 1
+        return position >= 0 and offset < blocks[position].end
+
+    openings = [
+        span
+        for span in document.spans
+        if span.kind in ("heading", "record") and span.start < length and not inside_block(span.start)
+    ]
     sections: list[_Section] = []
     path: list[Span] = []
     start = 0
-    for heading in headings:
-        if heading.start > start:
-            sections.append(_Section(start, heading.start, tuple(span.label for span in path)))
-            start = heading.start
-        while path and path[-1].level >= heading.level:
-            path.pop()
-        path.append(heading)
+    for span in sorted(openings, key=lambda span: span.start):
+        if span.start > start:
+            sections.append(_Section(start, span.start, tuple(heading.label for heading in path)))
+            start = span.start
+        if span.kind == "heading":
+            while path and path[-1].level >= span.level:
+                path.pop()
+            path.append(span)
     if start < length:
         sections.append(_Section(start, length, tuple(span.label for span in path)))
     return sections
@@ -211,10 +225,10 @@ def _pieces(
                 stop = block.start
             else:
                 stop = min(block.end, section.end)
-                yield from _block(text, position, stop, block, section.headings, settings, count)
+                yield from _block(text, position, stop, block, section, settings, count)
                 position = stop
                 continue
-            yield from _prose(text, position, stop, section.headings, settings, count)
+            yield from _prose(text, position, stop, section, settings, count)
             position = stop
 
 
@@ -229,31 +243,34 @@ def _outermost(spans: Iterable[Span], left: int, right: int) -> list[Span]:
 
 
 def _prose(
-    text: str, start: int, end: int, headings: tuple[str, ...], settings: ChunkSettings, count: TokenCounter
+    text: str, start: int, end: int, section: _Section, settings: ChunkSettings, count: TokenCounter
 ) -> Iterator[_Piece]:
     start, end = _trim(text, start, end)
     if start >= end:
         return
     # A very long section goes through paragraph-sized windows, so that semchunk's memory and time stay linear.
     for left, right in _windows(text, start, end):
+        if left >= right:
+            continue
         body = text[left:right]
         tokens = count(body)
         if tokens <= settings.target:
-            yield _Piece(left, right, tokens, headings)
+            yield _Piece(left, right, tokens, section)
             continue
         # Equal parts: 250 tokens become 125 + 125, not 220 and a rest of 30 that says nothing.
         parts = -(-tokens // settings.target)
         size = min(settings.target, round(1.1 * tokens / parts))
         cuts = [left, *(left + cut for cut in _cuts(body, size, count)), right]
-        for a, b in pairwise(cuts):
-            a, b = _trim(text, a, b)
-            if a < b:
-                yield _Piece(a, b, count(text[a:b]), headings)
+        for cut, following in pairwise(cuts):
+            first, last = _trim(text, cut, following)
+            if first < last:
+                yield _Piece(first, last, count(text[first:last]), section)
 
 
 def _cuts(body: str, size: int, count: TokenCounter) -> list[int]:
     """Where semchunk would begin its second, third … chunk of a text."""
-    _, offsets = semchunk.chunk(body, chunk_size=size, token_counter=count, offsets=True, memoize=False)
+    found = semchunk.chunk(body, chunk_size=size, token_counter=count, offsets=True, memoize=False)
+    offsets = cast(list[tuple[int, int]], found[1])
     return [start for start, _ in offsets[1:]]
 
 
@@ -281,7 +298,7 @@ def _block(
     start: int,
     end: int,
     span: Span,
-    headings: tuple[str, ...],
+    section: _Section,
     settings: ChunkSettings,
     count: TokenCounter,
 ) -> Iterator[_Piece]:
@@ -291,7 +308,7 @@ def _block(
         return
     tokens = count(text[left:right])
     if tokens <= settings.limit:
-        yield _Piece(left, right, tokens, headings)
+        yield _Piece(left, right, tokens, section)
         return
     header = text[left : _line_end(text, left, right)].strip() if span.kind == "table" else ""
     if header and count(header) > settings.target // 2:
@@ -303,23 +320,23 @@ def _block(
         line_end = _line_end(text, position, right)
         line_tokens = count(text[position:line_end])
         if group_tokens and group_tokens + line_tokens > room:
-            yield from _lines(text, group_start, position, headings, "" if first else header, group_tokens)
+            yield from _lines(text, group_start, position, section, "" if first else header, group_tokens)
             group_start, group_tokens, first = position, 0, False
         if line_tokens > settings.limit:  # a row that is a text of its own
-            for piece in _prose(text, position, line_end, headings, settings, count):
-                yield _Piece(piece.start, piece.end, piece.tokens, headings, "" if first else header)
+            for piece in _prose(text, position, line_end, section, settings, count):
+                yield _Piece(piece.start, piece.end, piece.tokens, section, "" if first else header)
                 first = False
             group_start, group_tokens = line_end, 0
         else:
             group_tokens += line_tokens
         position = line_end
-    yield from _lines(text, group_start, right, headings, "" if first else header, group_tokens)
+    yield from _lines(text, group_start, right, section, "" if first else header, group_tokens)
 
 
-def _lines(text: str, start: int, end: int, headings: tuple[str, ...], context: str, tokens: int) -> Iterator[_Piece]:
+def _lines(text: str, start: int, end: int, section: _Section, context: str, tokens: int) -> Iterator[_Piece]:
     start, end = _trim(text, start, end)
     if start < end:
-        yield _Piece(start, end, tokens, headings, context)
+        yield _Piece(start, end, tokens, section, context)
 
 
 def _line_end(text: str, start: int, end: int) -> int:
@@ -342,7 +359,7 @@ def _pack(pieces: Iterable[_Piece], settings: ChunkSettings) -> Iterator[list[_P
     tokens = 0
     for piece in pieces:
         fits = bool(group) and tokens + piece.tokens <= settings.target and not piece.context
-        if fits and piece.headings != group[-1].headings:
+        if fits and piece.section is not group[-1].section:
             fits = tokens <= small or piece.tokens <= small
         if not fits:
             if group:
