@@ -1,0 +1,24 @@
+"""Whether anything below a root changed since it was last read, without reading it: rsync's quick check."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from lavra.corpus.settings import ReadSettings
+from lavra.corpus.sources import FILE_NAME
+from lavra.corpus.walking import Found, walk
+
+
+def fingerprint(root: Path, settings: ReadSettings) -> str:
+    """SHA-256 over every file's name, size and time of modification, and over the sources files' contents."""
+    state = hashlib.sha256()
+    for entry in walk(root, root.name, settings, Counter()):
+        if isinstance(entry, Found):
+            state.update(f"{entry.source}\0{entry.size}\0{entry.modified!r}\n".encode())
+        else:
+            state.update(f"{entry.source}\0{entry.kind}\n".encode())
+    for sources in sorted(root.rglob(FILE_NAME)) if root.is_dir() else ():
+        state.update(sources.read_bytes())
+    return state.hexdigest()

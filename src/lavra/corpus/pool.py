@@ -1,0 +1,200 @@
+"""Worker processes for untrusted files: one file at a time each, under limits of time and memory.
+
+``multiprocessing``'s pools lose the work when a worker dies and start the user's script again in every child. These
+are plain child processes with pipes (`worker`), started when the first file comes: a folder without PDFs starts none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lavra
+from lavra.corpus.document import Span
+from lavra.corpus.parts import BadRecord, Parts, Unreadable
+from lavra.corpus.settings import ReadSettings
+
+_START = "import sys; sys.path.append(sys.argv[1]); from lavra.corpus.worker import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker made of a file."""
+
+    kind: str
+    bytes: int
+    sha256: str
+    documents: list[Parts | BadRecord]
+
+
+class Pool:
+    """Reads files in worker processes. A context manager: leaving it ends them all."""
+
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+        self._threads: ThreadPoolExecutor | None = None
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        with self._lock:
+            for worker in self._all:
+                worker.kill()
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, kind: str, name: str, *, path: Path | None = None, data: bytes = b"") -> Future[Answer]:
+        """Start reading a file by path, or bytes; the future raises `Unreadable`."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._settings.processes(), thread_name_prefix="lavra-reader")
+        return self._threads.submit(self._read, kind, name, path, data)
+
+    def _read(self, kind: str, name: str, path: Path | None, data: bytes) -> Answer:
+        settings = {k: v for k, v in asdict(self._settings).items() if isinstance(v, (int, float)) or v is None}
+        request = {
+            "kind": kind,
+            "name": name,
+            "path": None if path is None else str(path),
+            "size": len(data),
+            "settings": settings,
+        }
+        worker = self._take()
+        try:
+            answer = worker.ask(json.dumps(request).encode() + b"\n" + data, self._settings)
+        except BaseException:
+            self._drop(worker)
+            raise
+        if answer.get("exhausted"):
+            self._drop(worker)
+        else:
+            with self._lock:
+                self._idle.append(worker)
+        if "skipped" in answer:
+            raise Unreadable(*answer["skipped"])
+        documents = [_document(fields) for fields in answer["documents"]]
+        return Answer(answer["kind"], answer["bytes"], answer["sha256"], documents)
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            if self._closed:
+                raise Unreadable("interrupted", "reading was stopped")
+            if self._idle:
+                return self._idle.pop()
+            worker = _Worker()
+            self._all.add(worker)
+            return worker
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.kill()
+        with self._lock:
+            self._all.discard(worker)
+
+
+class _Worker:
+    """One child process."""
+
+    def __init__(self) -> None:
+        where = str(Path(lavra.__file__).parents[1])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, where],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+
+    def kill(self) -> None:
+        """End the process at once; harmless if it is gone."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def ask(self, request: bytes, settings: ReadSettings) -> dict[str, Any]:
+        """Send a request and wait for its answer. Raises `Unreadable`, kind ``timeout`` or ``crashed``."""
+        deadline = time.monotonic() + settings.seconds_per_file
+        # A text of the largest size allowed takes up to six bytes a character as ASCII JSON, and spans besides.
+        largest = settings.max_text_megabytes * 8_000_000 + 64_000_000
+        answer = bytearray()
+        wanted = 8
+        unsent = memoryview(request)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            selector.register(self._in, selectors.EVENT_WRITE)
+            while len(answer) < wanted:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise _timeout(settings)
+                for key, _ in selector.select(left):
+                    try:
+                        if key.fd == self._in:
+                            unsent = unsent[os.write(self._in, unsent[: 1 << 20]) :]
+                            if not unsent:
+                                selector.unregister(self._in)
+                            continue
+                        received = os.read(self._out, 1 << 20)
+                    except BlockingIOError:
+                        continue
+                    except OSError:
+                        raise self._died(settings) from None
+                    if not received:
+                        raise self._died(settings)
+                    answer += received
+                    if wanted == 8 and len(answer) >= 8:
+                        wanted = 8 + int.from_bytes(answer[:8], "big")
+                        if wanted > largest:
+                            raise Unreadable("too_large", "its text is larger than `max_text_megabytes` allows")
+        return json.loads(bytes(answer[8:wanted]))
+
+    def _died(self, settings: ReadSettings) -> Unreadable:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = 0
+        if code == -signal.SIGALRM:
+            return _timeout(settings)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Unreadable(
+            "crashed",
+            f"the process that read it ended ({how}): the file is damaged or needs more than "
+            f"{settings.worker_megabytes:,} MiB of memory (`worker_megabytes`)",
+        )
+
+
+def _timeout(settings: ReadSettings) -> Unreadable:
+    return Unreadable(
+        "timeout", f"reading it took longer than {settings.seconds_per_file:g} s: raise `seconds_per_file`"
+    )
+
+
+def _document(fields: dict[str, Any]) -> Parts | BadRecord:
+    if "bad" in fields:
+        return BadRecord(*fields["bad"])
+    fields["spans"] = tuple(Span(**span) for span in fields["spans"])
+    if fields["roles"] is not None:
+        fields["roles"] = tuple(fields["roles"])
+    return Parts(**fields)

@@ -1,0 +1,309 @@
+"""HTML: main content with its headings, tables and code kept in place, page furniture left out.
+
+A walk of our own over lxml's tree. General extractors score higher on news pages but flatten headings, drop
+definition lists and code, and lose whole pages of manuals; citations need the structure. Menus, banners, footers and
+lists that are all links go; where that would leave little of the page, the page stays whole.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lavra.corpus.encoding import decode
+from lavra.corpus.parts import Parts, TextBuilder, Unreadable, one_line
+from lavra.corpus.readers.claims import claim
+from lavra.corpus.settings import ReadSettings
+
+_NEVER = frozenset(
+    (
+        *("script", "style", "template", "noscript", "iframe", "object", "embed", "svg", "canvas", "audio", "video"),
+        *("map", "input", "select", "option", "button", "textarea", "datalist", "dialog"),
+        *("head", "link", "meta", "base"),
+    )
+)
+_FURNITURE = frozenset(("nav", "footer", "aside", "menu"))
+_FURNITURE_ROLES = frozenset(("navigation", "banner", "contentinfo", "search", "complementary", "menu", "dialog"))
+_FURNITURE_NAMES = re.compile(
+    r"(?:^|[\s_-])(?:cookies?|consent|gdpr|lgpd|breadcrumbs?|nav(?:bar|igation|header|footer)?|menu|sidebar|sharing|"
+    r"share|social|newsletter|adverts?|ads?|footer|masthead|skip-?(?:link|nav|to-content)|pagination|pager|"
+    r"headerlink|mw-editsection|noprint|rodape|rodapé|cabecalho|compartilhar)(?:$|[\s_-])",
+    re.I,
+)
+_BLOCKS = frozenset(
+    (
+        *("address", "article", "aside", "blockquote", "body", "center", "caption", "dd", "details", "dir", "div"),
+        *("dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "html"),
+        *("legend", "li", "main", "menu", "nav", "ol", "p", "section", "summary", "table", "tbody", "td", "tfoot"),
+        *("th", "thead", "tr", "ul"),
+    )
+)
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I)
+_MAX_ELEMENTS = 2_000_000
+
+
+def read(data: bytes, name: str, settings: ReadSettings) -> list[Parts]:
+    """One document; the page's own language, author, description and licence link become claims."""
+    match = _CHARSET.search(data[:4096])
+    text, _ = decode(data, match[1].decode("ascii") if match else None)
+    tree = parse(text)
+    builder = TextBuilder()
+    write(tree, builder)
+    parts = builder.parts(title=_title(tree))
+    claim(parts, _claims(tree))
+    return [parts]
+
+
+def parse(text: str) -> Any:
+    """The root element of an HTML text. Raises `Unreadable` where there is none."""
+    from lxml import etree, html
+
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text.replace("\x00", ""), count=1)  # lxml refuses a declaration in a str
+    if not text.strip():
+        raise Unreadable("empty", "there is no text in it")
+    try:
+        # Text goes in as UTF-8 bytes: then the page's own (wrong, by now) declaration is not consulted.
+        parser = html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
+        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+    except (etree.ParserError, etree.XMLSyntaxError) as error:
+        raise Unreadable("corrupt", f"the HTML cannot be parsed ({error})") from None
+    return root
+
+
+def write(root: Any, builder: TextBuilder, *, whole: bool = False) -> None:
+    """Write the content below ``root``; ``whole`` keeps the furniture too (a book's chapter has none)."""
+    body = root.find("body") if root.tag == "html" else root
+    if body is None:
+        body = root
+    if not whole:
+        everything = _amount(body)
+        main = _main(body, everything)
+        trial = TextBuilder()
+        _Walk(trial, _furniture(main)).run(main)
+        if trial.length >= 0.25 * everything:
+            _copy(trial, builder)
+            return
+    _Walk(builder, set()).run(body)
+
+
+def _copy(source: TextBuilder, target: TextBuilder) -> None:
+    """Give ``target``, which is empty, what ``source`` wrote."""
+    assert target.length == 0
+    target._pieces, target.length, target.spans = source._pieces, source.length, source.spans
+
+
+def _amount(element: Any) -> int:
+    """Characters of text below an element, white space as it may be."""
+    return sum(
+        len(part.strip())
+        for node in element.iter()
+        if isinstance(node.tag, str) and node.tag not in _NEVER
+        for part in (node.text, node.tail if node is not element else None)
+        if part
+    )
+
+
+def _main(body: Any, everything: int) -> Any:
+    """The one element that says it is the main content, if it holds a good part of it."""
+    for path in (".//main", ".//*[@role='main']", ".//article"):
+        found = body.findall(path)
+        if len(found) == 1 and _amount(found[0]) > 0.3 * everything:
+            return found[0]
+    return body
+
+
+def _furniture(main: Any) -> set[Any]:
+    """Elements that are about the site, not of the page."""
+    everything = max(_amount(main), 1)
+    found = set()
+    for element in main.iter():
+        tag = element.tag
+        if not isinstance(tag, str) or element is main:
+            continue
+        marked = (
+            tag in _FURNITURE
+            or element.get("role", "").lower() in _FURNITURE_ROLES
+            or element.get("aria-hidden") == "true"
+            or element.get("hidden") is not None
+            or "display:none" in element.get("style", "").replace(" ", "").lower()
+            or (tag == "header" and element.getparent() is not None and element.getparent().tag == "body")
+            or bool(_FURNITURE_NAMES.search(f"{element.get('class', '')} {element.get('id', '')}"))
+        )
+        if marked and tag not in ("main", "article", "body"):
+            if _amount(element) < 0.5 * everything:
+                found.add(element)
+        elif tag in ("ul", "ol", "div", "table", "td") and _all_links(element):
+            found.add(element)
+    return found
+
+
+def _all_links(element: Any) -> bool:
+    """A menu: at least five short links and next to nothing else."""
+    links = element.findall(".//a")
+    if not 5 <= len(links) <= 500:
+        return False
+    linked = sum(_amount(link) for link in links)
+    return linked > 0.85 * _amount(element) and linked < 30 * len(links)
+
+
+class _Walk:
+    """Writes the text of a tree in reading order. Iterative: a page may nest deeper than Python recurses."""
+
+    def __init__(self, builder: TextBuilder, furniture: set[Any]) -> None:
+        self._builder = builder
+        self._furniture = furniture
+        self._inline: list[str] = []
+        self._lists: list[int | None] = []
+        self._prefix = ""
+        self._tight = False
+
+    def run(self, root: Any) -> None:
+        stack: list[tuple[Any, bool]] = [(root, False)]
+        seen = 0
+        while stack:
+            element, leaving = stack.pop()
+            if leaving:
+                self._leave(element)
+                if element is not root and element.tail:
+                    self._inline.append(element.tail)
+                continue
+            seen += 1
+            if seen > _MAX_ELEMENTS:
+                raise Unreadable("too_large", f"it has more than {_MAX_ELEMENTS:,} elements")
+            if self._enter(element):
+                stack.append((element, True))
+                stack.extend((child, False) for child in reversed(element))
+            elif element is not root and element.tail:
+                self._inline.append(element.tail)
+        self._flush()
+
+    def _enter(self, element: Any) -> bool:
+        """Handle an element's start; False where what is inside it has been dealt with."""
+        tag = element.tag
+        if not isinstance(tag, str) or tag in _NEVER or element in self._furniture:
+            return False
+        if tag in _HEADINGS:
+            self._flush()
+            self._builder.heading(_text(element), _HEADINGS[tag])
+            return False
+        if tag == "pre":
+            self._flush()
+            label = re.search(r"(?:language|lang|highlight)-(\w+)", " ".join(_classes(element)))
+            self._builder.block("code", _text(element, keep_lines=True), label[1] if label else "")
+            return False
+        if tag == "table" and (rows := _rows(element)) is not None:
+            self._flush()
+            caption = element.find("caption")
+            if caption is not None:
+                self._builder.write(one_line(_text(caption)))
+            self._builder.table(rows, one_line(_text(caption)) if caption is not None else "")
+            return False
+        if tag == "br":
+            self._inline.append("\x00")
+        elif tag in _BLOCKS:
+            self._flush()
+            if tag in ("ul", "ol"):
+                self._lists.append(0 if tag == "ol" else None)
+            elif tag == "li":
+                self._item()
+        elif tag in ("td", "th"):
+            self._inline.append(" ")
+        if element.text:
+            self._inline.append(element.text)
+        return True
+
+    def _leave(self, element: Any) -> None:
+        tag = element.tag
+        if tag in _BLOCKS:
+            self._flush()
+            if tag in ("ul", "ol") and self._lists:
+                self._lists.pop()
+                self._tight = bool(self._lists)
+            elif tag == "li":
+                self._prefix = ""
+
+    def _item(self) -> None:
+        indent = "  " * max(len(self._lists) - 1, 0)
+        if self._lists and self._lists[-1] is not None:
+            self._lists[-1] += 1
+            self._prefix = f"{indent}{self._lists[-1]}. "
+        else:
+            self._prefix = f"{indent}- "
+
+    def _flush(self) -> None:
+        text = "\n".join(one_line(line) for line in "".join(self._inline).split("\x00")).strip()
+        self._inline.clear()
+        if not text:
+            return
+        is_item = bool(self._prefix)
+        self._builder.write(self._prefix + text, gap="\n" if is_item and self._tight else "\n\n", keep_indent=is_item)
+        self._prefix = ""
+        self._tight = is_item
+
+
+def _classes(element: Any) -> list[str]:
+    return [node.get("class", "") for node in (element, *element.iter("code"))]
+
+
+def _text(element: Any, *, keep_lines: bool = False) -> str:
+    """The text inside an element, ``<br>`` as a newline, without anchors that only carry a pilcrow."""
+    pieces: list[str] = []
+    for node in element.iter():
+        tag = node.tag
+        shown = isinstance(tag, str) and tag not in _NEVER
+        if tag == "br":
+            pieces.append("\n" if keep_lines else " ")
+        elif shown and node.text and not (tag == "a" and node.text.strip() in ("¶", "#", "§", "")):
+            pieces.append(node.text)
+        if node is not element:
+            if tag in ("p", "div", "li", "td", "th", "tr"):
+                pieces.append("\n" if keep_lines else " ")
+            if node.tail:
+                pieces.append(node.tail)
+    return "".join(pieces)
+
+
+def _rows(table: Any) -> list[list[str]] | None:
+    """The cells of a table of data; None for one that only lays out the page."""
+    if table.get("role") in ("presentation", "none") or table.find(".//table") is not None:
+        return None
+    if any(table.find(f".//{tag}") is not None for tag in ("h1", "h2", "h3", "pre", "article", "form")):
+        return None
+    rows: list[list[str]] = []
+    for row in table.iter("tr"):
+        cells: list[str] = []
+        for cell in row:
+            if cell.tag in ("td", "th"):
+                cells.append(_text(cell))
+                span = cell.get("colspan", "1")
+                cells.extend([""] * (min(int(span), 100) - 1 if span.isdecimal() else 0))
+        rows.append(cells)
+    filled = [row for row in rows if any(cell.strip() for cell in row)]
+    if table.find(".//th") is None and (len(filled) < 2 or max(map(len, filled)) < 2):
+        return None
+    longest = max((len(cell) for row in filled for cell in row), default=0)
+    return filled if longest < 5_000 else None
+
+
+def _title(tree: Any) -> str:
+    for path in (".//title", ".//h1"):
+        element = tree.find(path)
+        if element is not None and (text := one_line(_text(element))):
+            return text[:300]
+    return ""
+
+
+def _claims(tree: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if language := tree.get("lang") or tree.get("{http://www.w3.org/XML/1998/namespace}lang"):
+        found["language"] = language
+    for meta in tree.iter("meta"):
+        key = (meta.get("name") or meta.get("property") or "").lower()
+        if key in ("author", "description", "dcterms.rights", "dc.rights") and meta.get("content"):
+            found.setdefault({"dcterms.rights": "licence", "dc.rights": "licence"}.get(key, key), meta.get("content"))
+    for element in tree.iter("a", "link"):
+        if "license" in (element.get("rel") or "").lower().split() and element.get("href"):
+            found["licence"] = element.get("href")
+            break
+    return found

@@ -1,0 +1,276 @@
+"""From paths to documents, in order, whatever the files are like.
+
+Formats with complicated parsers go to worker processes as soon as they are met; the others are read here when their
+turn comes. Results come out in the order of the walk, so that the same folder always gives the same corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from lavra.corpus import readers
+from lavra.corpus.detect import HEAD_BYTES, HEAVY, detect
+from lavra.corpus.document import Document
+from lavra.corpus.language import detect_language
+from lavra.corpus.parts import BadRecord, Parts, Unreadable
+from lavra.corpus.pool import Answer, Pool
+from lavra.corpus.settings import ReadSettings
+from lavra.corpus.sources import Sources
+from lavra.corpus.walking import Found, Skipped, open_file, os_skipped, safe_name, walk
+from lavra.errors import LavraError
+
+__all__ = ["Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]
+
+Progress = Callable[[int, int, str], None]
+"""``progress(done, total, label)``: files done, files in all, the one at hand."""
+
+_LIGHT_BYTES = 4_000_000
+"""Above this a text format goes to a worker too: its time is bounded there and other files need not wait."""
+_WINDOW = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder or file to read, and its name in the corpus."""
+
+    label: str
+    path: Path
+
+
+def label_roots(paths: Sequence[Path], known: Mapping[str, str] | None = None) -> tuple[list[Root], list[Skipped]]:
+    """Give every root a name of its own: its folder's, with the parent's before it where that is taken.
+
+    ``known`` are the labels and absolute paths of an earlier corpus: the same path keeps its label, another path does
+    not get it. A root inside another root is left out, and said. Raises `LavraError` for a path that is not there.
+    """
+    known = dict(known or {})
+    labels = {path: label for label, path in known.items()}
+    absolute: list[Path] = []
+    for path in paths:
+        if not os.path.lexists(path):
+            raise LavraError(f"{path} does not exist: name a folder or file that does")
+        resolved = Path(os.path.realpath(path))
+        if resolved not in absolute:
+            absolute.append(resolved)
+    roots, skipped = [], []
+    for path in absolute:
+        outer = next((other for other in absolute if other in path.parents), None)
+        if outer is not None:
+            skipped.append(Skipped(safe_name(path.name), "nested", f"it lies inside {outer}, which is read whole"))
+            continue
+        label = labels.get(str(path))
+        if label is None:
+            name = safe_name(path.name) or "root"
+            parent = safe_name(path.parent.name)
+            candidates = iter([name, *([f"{parent}-{name}"] if parent else [])])
+            number = 2
+            label = next(candidates)
+            while label in known:
+                label = next(candidates, f"{name}-{number}")
+                number += 1
+        known[label] = str(path)
+        roots.append(Root(label, path))
+    return roots, skipped
+
+
+def read_paths(
+    roots: Sequence[Path], settings: ReadSettings, *, progress: Progress | None = None
+) -> Iterator[Document | Skipped]:
+    """Read every file below ``roots``; what cannot be read is yielded as `Skipped` and the rest goes on.
+
+    Raises `LavraError` where a root does not exist or a ``lavra-sources.toml`` cannot be understood.
+    """
+    labelled, skipped = label_roots(roots)
+    yield from skipped
+    for _, item in read_roots(labelled, settings, Counter(), progress=progress):
+        yield item
+
+
+def read_roots(
+    roots: Sequence[Root], settings: ReadSettings, ignored: Counter[str], *, progress: Progress | None = None
+) -> Iterator[tuple[str, Document | Skipped]]:
+    """`read_paths` for labelled roots, each item with its root's label; ``ignored`` counts what is passed over."""
+    total = 0
+    if progress is not None:
+        total = sum(1 for root in roots for _ in walk(root.path, root.label, settings, Counter()))
+    done = 0
+    with Pool(settings) as pool:
+        for root in roots:
+            for source, results in _in_order(root, settings, ignored, pool):
+                if progress is not None:
+                    progress(done, max(total, done + 1), source)
+                for item in results:
+                    yield root.label, item
+                done += 1
+    if progress is not None:
+        progress(done, max(total, done), "")
+
+
+def read_bytes(
+    filename: str, data: bytes, settings: ReadSettings, *, root: str = "uploads"
+) -> list[Document | Skipped]:
+    """Read an uploaded file, in a worker process whatever its format; its source is ``<root>/<file name>``."""
+    name = safe_name(PurePosixPath(filename.replace("\\", "/")).name) or "unnamed"
+    source = f"{root}/{name}"
+    if not data:
+        return [Skipped(source, "empty", "the file is empty")]
+    found = Found(Path(name), source, len(data), datetime.now(UTC).timestamp())
+    try:
+        kind = detect(name, data[:HEAD_BYTES])
+        if kind not in ("zip", "ole") and len(data) > settings.megabytes(kind) * 1_000_000:
+            raise readers.too_large(kind, len(data), settings.megabytes(kind))
+        with Pool(settings) as pool:
+            answer = pool.submit(kind, name, data=data).result()
+    except Unreadable as error:
+        return [Skipped(source, error.kind, error.reason)]
+    return list(_Assembly(found, Sources(None), settings).documents(answer))
+
+
+def _in_order(
+    root: Root, settings: ReadSettings, ignored: Counter[str], pool: Pool
+) -> Iterator[tuple[str, Iterator[Document | Skipped]]]:
+    """Each entry of the walk and what it gives. Heavy files are begun early, at most a few a worker ahead."""
+    folder = root.path if root.path.is_dir() else root.path.parent
+    sources = Sources(folder)
+    waiting: deque[_Task] = deque()
+    in_flight = 0
+    for entry in walk(root.path, root.label, settings, ignored):
+        task = _Task(entry, _Assembly(entry, sources, settings) if isinstance(entry, Found) else None)
+        if isinstance(entry, Found):
+            sources.check(entry.path)
+            task.begin(pool, settings)
+            in_flight += task.future is not None
+        waiting.append(task)
+        while len(waiting) > _WINDOW or in_flight > 3 * settings.processes():
+            task = waiting.popleft()
+            in_flight -= task.future is not None
+            yield task.entry.source, task.results(settings)
+    while waiting:
+        task = waiting.popleft()
+        yield task.entry.source, task.results(settings)
+
+
+@dataclass(slots=True)
+class _Task:
+    """One entry of the walk on its way to documents."""
+
+    entry: Found | Skipped
+    assembly: _Assembly | None
+    kind: str = ""
+    future: Future[Answer] | None = None
+
+    def begin(self, pool: Pool, settings: ReadSettings) -> None:
+        """Look at the file's head; send it to a worker if it is heavy."""
+        found = self.entry
+        assert isinstance(found, Found)
+        try:
+            descriptor = open_file(found.path)
+            try:
+                head = os.read(descriptor, HEAD_BYTES)
+            finally:
+                os.close(descriptor)
+            self.kind = detect(found.path.name, head)
+            limit = (
+                max(map(settings.megabytes, HEAVY)) if self.kind in ("zip", "ole") else settings.megabytes(self.kind)
+            )
+            if found.size > limit * 1_000_000:
+                raise readers.too_large(self.kind, found.size, limit)
+        except OSError as error:
+            self.entry = os_skipped(found.source, error)
+        except Unreadable as error:
+            self.entry = Skipped(found.source, error.kind, error.reason)
+        else:
+            heavy = self.kind in HEAVY or self.kind in ("zip", "ole") or found.size > _LIGHT_BYTES
+            if heavy and self.kind != "jsonl":
+                self.future = pool.submit(self.kind, found.path.name, path=found.path)
+
+    def results(self, settings: ReadSettings) -> Iterator[Document | Skipped]:
+        """The documents, read now unless a worker has."""
+        if isinstance(self.entry, Skipped):
+            yield self.entry
+            return
+        found, assembly = self.entry, self.assembly
+        assert assembly is not None
+        try:
+            if self.future is not None:
+                yield from assembly.documents(self.future.result())
+            elif self.kind == "jsonl":
+                yield from _stream(found, assembly, settings)
+            else:
+                with os.fdopen(open_file(found.path), "rb") as file:
+                    data = file.read(settings.megabytes(self.kind) * 1_000_000 + 1)
+                kind, parts = readers.read(self.kind, data, found.path.name, settings)
+                yield from assembly.documents(Answer(kind, len(data), hashlib.sha256(data).hexdigest(), parts))
+        except OSError as error:
+            yield os_skipped(found.source, error)
+        except Unreadable as error:
+            yield Skipped(found.source, error.kind, error.reason)
+
+
+def _stream(found: Found, assembly: _Assembly, settings: ReadSettings) -> Iterator[Document | Skipped]:
+    """A JSONL file record by record: it may be larger than memory."""
+    from lavra.corpus.readers.records import stream
+
+    with os.fdopen(open_file(found.path), "rb") as file:
+        anything = False
+        for parts, size, digest in stream(file, settings):
+            anything = True
+            yield from assembly.documents(Answer("jsonl", size, digest, [parts]))
+        if not anything:
+            raise Unreadable("empty", "there is no record in it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """Puts together what the reader, the sources and the language detector say about a file's documents."""
+
+    found: Found
+    sources: Sources
+    settings: ReadSettings
+    names: set[str] = field(default_factory=set)
+
+    def documents(self, answer: Answer) -> Iterator[Document | Skipped]:
+        """The documents of a file, or of one record of it."""
+        modified = datetime.fromtimestamp(int(self.found.modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for parts in answer.documents:
+            if isinstance(parts, BadRecord):
+                yield Skipped(f"{self.found.source}#{parts.record}", parts.kind, parts.reason)
+                continue
+            facts = self.sources.facts(self.found.path, parts, self.settings)
+            yield Document(
+                source=self._source(parts),
+                text=parts.text,
+                title=parts.title or _stem(self.found.path.name),
+                format=answer.kind,
+                language=facts.language or detect_language(parts.text, self.settings.languages),
+                licence=facts.licence,
+                owner=facts.owner,
+                roles=facts.roles,
+                spans=parts.spans,
+                bytes=answer.bytes,
+                modified=modified,
+                metadata={**parts.metadata, "sha256": answer.sha256},
+            )
+
+    def _source(self, parts: Parts) -> str:
+        """The document's name: records by their id, and by a number after it where an id comes twice."""
+        if not parts.record:
+            return self.found.source
+        name = base = safe_name(parts.record)
+        number = 2
+        while name in self.names:
+            name = f"{base}~{number}"
+            number += 1
+        self.names.add(name)
+        return f"{self.found.source}#{name}"
+
+
+def _stem(name: str) -> str:
+    return safe_name(PurePosixPath(name).stem)
