@@ -43,8 +43,13 @@ class Citation:
     @property
     def place(self) -> str:
         """``manual.pdf, p. 3`` or ``guide.md, Install › Linux``."""
-        where = f"p. {self.page}" if self.page else " › ".join(self.headings)
-        return f"{self.source}, {where}" if where else self.source
+        return passage_place(self.source, self.page, self.headings)
+
+
+def passage_place(source: str, page: str | None, headings: Sequence[str]) -> str:
+    """Where something stands, as people say it."""
+    where = f"p. {page}" if page else " › ".join(headings)
+    return f"{source}, {where}" if where else source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,5 @@
-"""prompting"""
+"""Prompts as versioned data: what the model is told, in the reader's language, with its sources numbered."""
+
+from lavra.prompting.template import PromptTemplate, Source, Turn, load_template
+
+__all__ = ["PromptTemplate", "Source", "Turn", "load_template"]

@@ -1,0 +1,236 @@
+"""The assistant: a model, a prompt and (for the ways that retrieve) an index, answering with checked citations.
+
+This is the thing that is compared, released and served. One question goes: retrieve with the reader's roles → refuse
+if nothing found is good enough → fit the sources into the window → generate → cite each sentence by what supports it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from lavra.assistants.citing import SUPPORT, Citer, Sources, Support, best_window
+from lavra.assistants.events import (
+    Answer,
+    Citation,
+    Event,
+    FinishReason,
+    Message,
+    Retrieved,
+    TextDelta,
+    passage_place,
+)
+from lavra.errors import LavraError
+from lavra.inference.engine import Engine
+from lavra.inference.sampling import Sampling
+from lavra.prompting import PromptTemplate, Source, Turn
+from lavra.retrieval.analysis import words
+from lavra.retrieval.index import Index
+from lavra.retrieval.passage import Passage
+
+FOLLOW_UP = 4
+"""A question of fewer words than this ("and in 2023?") is searched for together with the one before."""
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """How an assistant answers; part of its recipe."""
+
+    passages: int = 4
+    """Sources offered to the model at most."""
+    threshold: float | None = None
+    """Confidence below which it refuses; ``None`` takes the one measured for the index's fusion."""
+    support: float = SUPPORT
+    """Share of a sentence that must stand in a source for the source to be cited."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=256))
+
+
+class Assistant:
+    """Answers from an index. Thread-safe as far as its engine and index are."""
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        index: Index,
+        prompt: PromptTemplate,
+        settings: AnswerSettings | None = None,
+        *,
+        language: Callable[[str], str] = lambda text: "und",
+    ) -> None:
+        self.name = name
+        self.engine = engine
+        self.index = index
+        self.prompt = prompt
+        self.settings = settings or AnswerSettings()
+        self._language = language
+
+    @property
+    def context_length(self) -> int:
+        return self.engine.context_length
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        *,
+        roles: frozenset[str],
+        sampling: Sampling | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Event]:
+        """Answer the last message, from documents that one of ``roles`` may read (see ``events``)."""
+        started = time.perf_counter()
+        question, history = last_question(messages)
+        sampling = sampling or self.settings.sampling
+        found = self.index.search(search_text(question, history), roles=roles, k=self.settings.passages)
+        retrieved = time.perf_counter() - started
+        language = self.prompt.language(self._language(question))
+        sources = Sources([passage.text for passage in found.passages], language)
+        offered = tuple(
+            citation(passage, best_window(sources, place, question)) for place, passage in enumerate(found.passages)
+        )
+        yield Retrieved(offered, found.confidence)
+        answerable = (
+            found.answerable if self.settings.threshold is None else found.confidence >= self.settings.threshold
+        )
+        if not (answerable and found.passages):
+            text = self.prompt.refusal(language)
+            yield TextDelta(text)
+            total = time.perf_counter() - started
+            timings = {"retrieve": retrieved, "first_token": total, "total": total}
+            yield Answer(text, answerable=False, timings=timings)
+            return
+        prompt = self._fit(question, found.passages, history, language, sampling.max_tokens)
+        citer = Citer(sources, self.settings.support)
+        yield from stream(self.engine, prompt, sampling, cancelled, started, citer, found.passages, retrieved)
+
+    def _fit(
+        self, question: str, passages: Sequence[Passage], history: list[Turn], language: str, reserve: int
+    ) -> list[int]:
+        """The prompt's ids: as much of the history and of the sources, best first, as the window leaves room for.
+
+        Raises:
+            LavraError: if the question alone leaves no room for an answer.
+        """
+        room = self.context_length - reserve
+        sources = [
+            Source(number, passage_place(passage.source, passage.page, passage.headings), passage.text)
+            for number, passage in enumerate(passages, start=1)
+        ]
+        while True:
+            turns = self.prompt.turns(question, sources, language=language, history=history)
+            ids = self.engine.tokenizer.encode_chat(turns)
+            if len(ids) <= room:
+                return ids
+            if history:
+                history = history[2:]  # a question and its answer leave together
+            elif len(sources) > 1:
+                sources = sources[:-1]
+            elif sources and len(sources[0].text) > 200:
+                sources = [replace(sources[0], text=sources[0].text[: len(sources[0].text) * 3 // 4])]
+            else:
+                raise LavraError(
+                    f"the question takes {len(ids)} tokens and the answer may take {reserve}, but the window of "
+                    f"{self.engine.name} has {self.context_length}: ask a shorter question or lower max_tokens."
+                )
+
+
+class BareModel:
+    """A model without documents, with the same interface: what the ``prompt`` way serves."""
+
+    def __init__(self, name: str, engine: Engine, sampling: Sampling | None = None) -> None:
+        self.name = name
+        self.engine = engine
+        self.sampling = sampling or Sampling(max_tokens=256)
+
+    @property
+    def context_length(self) -> int:
+        return self.engine.context_length
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        *,
+        roles: frozenset[str],
+        sampling: Sampling | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Event]:
+        """Continue the conversation. ``roles`` are ignored: a bare model has no documents to guard."""
+        started = time.perf_counter()
+        ids = self.engine.tokenizer.encode_chat([{"role": m.role, "content": m.content} for m in messages])
+        yield from stream(self.engine, ids, sampling or self.sampling, cancelled, started)
+
+
+def stream(
+    engine: Engine,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    cancelled: Callable[[], bool],
+    started: float,
+    citer: Citer | None = None,
+    passages: Sequence[Passage] = (),
+    retrieve: float = 0.0,
+) -> Iterator[Event]:
+    """Generate, cite on the way, and end with the whole answer."""
+    text, tokens, first = "", 0, 0.0
+    finish: FinishReason = "stop"
+    for piece in engine.stream(prompt, sampling, cancelled=cancelled):
+        tokens += piece.token_id is not None
+        first = first or time.perf_counter() - started
+        if delta := "".join(citer.push(piece.text)) if citer else piece.text:
+            text += delta
+            yield TextDelta(delta)
+        if piece.finish_reason:
+            finish = piece.finish_reason
+    if citer and (delta := "".join(citer.close())):
+        text += delta
+        yield TextDelta(delta)
+    cited = sorted(citer.cited.items()) if citer else []
+    citations = tuple(citation(passages[source], support) for source, support in cited)
+    timings = {"retrieve": retrieve, "first_token": first, "total": time.perf_counter() - started}
+    yield Answer(
+        text.strip(),
+        citations,
+        finish_reason=finish,
+        prompt_tokens=len(prompt),
+        completion_tokens=tokens,
+        timings=timings,
+    )
+
+
+def last_question(messages: Sequence[Message]) -> tuple[str, list[Turn]]:
+    """The question to answer and the turns before it, without the caller's system messages.
+
+    Raises:
+        LavraError: if the last message is not a user's or says nothing.
+    """
+    if not messages or messages[-1].role != "user" or not messages[-1].content.strip():
+        raise LavraError("the last message has to be the user's question, and not empty.")
+    history: list[Turn] = [{"role": m.role, "content": m.content} for m in messages[:-1] if m.role != "system"]
+    return messages[-1].content.strip(), history
+
+
+def search_text(question: str, history: Sequence[Turn]) -> str:
+    """What to search for: a short follow-up means little without the question before it."""
+    if len(words(question)) < FOLLOW_UP:
+        for turn in reversed(history):
+            if turn["role"] == "user":
+                return f"{turn['content']} {question}"
+    return question
+
+
+def citation(passage: Passage, support: Support) -> Citation:
+    """The numbered source that quotes what ``support`` points at in a passage."""
+    return Citation(
+        number=support.source + 1,
+        chunk_id=passage.chunk_id,
+        document_id=passage.document_id,
+        source=passage.source,
+        title=passage.title,
+        quote=passage.text[support.start : support.end],
+        start=passage.start + support.start,
+        end=passage.start + support.end,
+        page=passage.page,
+        headings=passage.headings,
+        score=passage.score,
+    )

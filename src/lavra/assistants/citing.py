@@ -1,0 +1,173 @@
+"""Citations that are checked, not believed: each sentence of an answer is cited by what supports it.
+
+A small model seldom writes ``[2]`` where it should, and a large one sometimes writes it where it should not. So the
+model's own markers are hints. For each sentence the support of every source is computed — the share of the sentence's
+content words (by ``retrieval.analysis``, weighted by how few sources have them) that stand in at most two neighbouring
+sentences of the source — and the best source is cited if its support reaches a threshold that was measured
+(``benchmarks/citations.py``). A sentence with a number that the source does not have is not supported by it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lavra.assistants.sentences import ends_sentence, sentences
+from lavra.retrieval.analysis import LANGUAGES, analyse
+
+SUPPORT = 0.5
+"""Support from which a source is cited; measured by ``benchmarks/citations.py``."""
+QUOTE = 320
+"""Characters of a quote beyond which only one sentence of a source is quoted, not two."""
+
+_MARKER = re.compile(r"\s?\[(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\]")
+_UNFINISHED_MARKER = re.compile(r"\s?\[?[\d,;\s]*$")
+_COMMONEST = (
+    "a o as os um uma uns umas de do da dos das e ou em no na nos nas por para com sem que se ao aos é são foi ser "
+    "estar está como mais não sua seu suas seus pelo pela este esta isso the an of and or in on at to for with without "
+    "that this it its is are was were be been by from not el la los las un unos unas y u del al lo es son fue con sin "
+    "su sus answer source sources resposta fonte fontes respuesta fuente fuentes"
+)
+_STOP = frozenset(word for language in LANGUAGES for word in analyse(_COMMONEST, language).split())
+"""What is left of the commonest words of the three languages after analysis: they carry no evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How much of a sentence stands in a source, and where: offsets in the source's text."""
+
+    source: int
+    score: float
+    start: int
+    end: int
+
+
+class Sources:
+    """The passages of one answer, prepared for comparing sentences with them."""
+
+    def __init__(self, texts: Sequence[str], language: str = "und") -> None:
+        self.texts = texts
+        self.language = language
+        self._windows: list[list[tuple[int, int, frozenset[str]]]] = []
+        frequency: Counter[str] = Counter()
+        for text in texts:
+            spans = sentences(text)
+            words = [self._words(text[start:end]) for start, end in spans]
+            windows = [(start, end, own) for (start, end), own in zip(spans, words, strict=True)]
+            windows += [
+                (spans[i][0], spans[i + 1][1], words[i] | words[i + 1])
+                for i in range(len(spans) - 1)
+                if spans[i + 1][1] - spans[i][0] <= QUOTE
+            ]
+            self._windows.append(windows)
+            frequency.update(frozenset().union(*words) if words else ())
+        self._weight = {word: math.log(1 + (len(texts) + 0.5) / (count + 0.5)) for word, count in frequency.items()}
+        self._unseen = math.log(1 + (len(texts) + 0.5) / 0.5)
+
+    def _words(self, text: str) -> frozenset[str]:
+        return frozenset(analyse(text, self.language).split()) - _STOP
+
+    def support(self, sentence: str) -> list[Support]:
+        """Each source's best support for a sentence, best first; empty where the sentence says nothing checkable."""
+        words = self._words(_MARKER.sub("", sentence))
+        if len(words) < 2:
+            return []
+        numbers = {word for word in words if any(character.isdigit() for character in word)}
+        total = sum(self._weight.get(word, self._unseen) for word in words)
+        found = []
+        for source, windows in enumerate(self._windows):
+            everything = frozenset().union(*(own for _, _, own in windows)) if windows else frozenset()
+            best = Support(source, 0.0, 0, 0)
+            if numbers <= everything:
+                for start, end, own in windows:
+                    # Two sentences are quoted only if the second adds something: hence the small price of length.
+                    score = sum(self._weight[word] for word in words & own) / total - (end - start) * 1e-5
+                    if score > best.score:
+                        best = Support(source, score, start, end)
+            found.append(best)
+        return sorted(found, key=lambda support: -support.score)
+
+
+def best_window(sources: Sources, source: int, sentence: str) -> Support:
+    """Where in one source a sentence (or a question) is best answered: what to quote before anything is written."""
+    for support in sources.support(sentence):
+        if support.source == source and support.end:
+            return support
+    spans = sentences(sources.texts[source]) or [(0, len(sources.texts[source]))]
+    return Support(source, 0.0, *spans[0])
+
+
+class Citer:
+    """Puts citations into an answer while it streams.
+
+    ``push`` takes the model's text as it comes and yields what to show; a marker ``[n]`` appears after each supported
+    sentence as soon as the sentence has ended. ``cited`` then holds the best support of every source cited.
+    """
+
+    def __init__(self, sources: Sources, threshold: float = SUPPORT) -> None:
+        self._sources = sources
+        self._threshold = threshold
+        self._shown = ""
+        """What was yielded, up to the last sentence's end."""
+        self._sentence = ""
+        self._held = ""
+        """The end of the text so far that may yet turn out to be a marker."""
+        self._hints: list[int] = []
+        self.cited: dict[int, Support] = {}
+        self.supported = 0
+        self.unsupported = 0
+
+    def push(self, text: str) -> Iterator[str]:
+        """Text to show now."""
+        text = self._take_hints(self._held + text)
+        held = _UNFINISHED_MARKER.search(text)
+        cut = (
+            held.start() if held and "[" in held.group() else len(text.rstrip()) if text != text.rstrip() else len(text)
+        )
+        # White space is held as well: a marker belongs before it.
+        self._held, text = text[cut:], text[:cut]
+        for character in text:
+            if character.isspace() and self._sentence and self._at_end(character):
+                yield from self._finish()
+            self._sentence += character
+            self._shown += character
+            yield character
+
+    def close(self) -> Iterator[str]:
+        """The rest, with the last sentence's marker."""
+        rest, self._held = self._held.rstrip(), ""
+        if rest:
+            self._sentence += rest
+            yield rest
+        yield from self._finish()
+
+    def _take_hints(self, text: str) -> str:
+        for match in _MARKER.finditer(text):
+            self._hints += [int(number) - 1 for number in re.findall(r"\d+", match.group(1))]
+        return _MARKER.sub("", text)
+
+    def _at_end(self, following: str) -> bool:
+        return following == "\n" or ends_sentence(self._shown, len(self._shown))
+
+    def _finish(self) -> Iterator[str]:
+        sentence, self._sentence = self._sentence.strip(), ""
+        ranked = self._sources.support(sentence)
+        hints, self._hints = self._hints, []
+        if not ranked:
+            return
+        # A hint is believed over a slightly better source, since repeated texts support a sentence equally well.
+        hinted = [support for support in ranked if support.source in hints and support.score >= self._threshold]
+        chosen = (hinted or ranked)[0]
+        if chosen.score < self._threshold:
+            self.unsupported += 1
+            return
+        self.supported += 1
+        before = self.cited.get(chosen.source)
+        if before is None or before.score < chosen.score:
+            self.cited[chosen.source] = chosen
+        marker = f" [{chosen.source + 1}]"
+        self._shown += marker
+        yield marker

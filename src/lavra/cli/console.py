@@ -1,0 +1,158 @@
+"""What the terminal shows: progress with a rate and what is left, answers as they stream, pedigrees as trees."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from lavra.assistants.events import Answer, Citation, Event
+    from lavra.store import Trace
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+BYTES = ("Pulling",)
+"""Steps that count bytes; the others count things."""
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """``with progress() as report: report("Reading", done, total)``: bars in a terminal, a line a step elsewhere."""
+    if not err.is_terminal:
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description}")
+    rate = TextColumn("{task.fields[rate]}")
+    things = Progress(text, BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), console=err)
+    octets = Progress(text, BarColumn(), DownloadColumn(), rate, TimeRemainingColumn(), console=err)
+    shown: Progress | None = None
+    tasks: dict[str, Any] = {}
+    started: dict[str, float] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        bars = octets if what.startswith(BYTES) else things
+        if shown is not bars:
+            if shown:
+                shown.stop()
+            bars.start()
+            shown = bars
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total or None, rate="")
+            started[what] = time.monotonic()
+        seconds = max(time.monotonic() - started[what], 1e-3)
+        rate = f"{done / seconds / 1e6:.1f} MB/s" if bars is octets else f"{done / seconds:.1f}/s"
+        bars.update(tasks[what], completed=done, total=total or None, rate=rate)
+
+    try:
+        yield report
+    finally:
+        if shown:
+            shown.stop()
+
+
+class _Lines:
+    """Progress for a log: the first and the last state of each step, and one line in ten seconds between."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        begun = self._started.setdefault(what, now)
+        finished = bool(total) and done >= total
+        if finished and self._last.get(what) == -1:
+            return
+        if not finished and now - self._last.get(what, begun - 11) < 10:
+            return
+        self._last[what] = -1 if finished else now
+        if what.startswith(BYTES):
+            amount = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+        else:
+            amount = f"{done} of {total}" if total else str(done)
+        seconds = now - begun
+        rate = f", {done / seconds:.1f}/s" if seconds > 1 and not what.startswith(BYTES) else ""
+        print(f"{what}: {amount}{rate}", file=sys.stderr, flush=True)
+
+
+def show_answer(events: Iterable[Event], *, show_sources: bool = True) -> Answer:
+    """Print an answer as it streams, then its sources; returns it."""
+    from lavra.assistants.events import Retrieved, TextDelta
+
+    found: Retrieved | None = None
+    answer: Answer | None = None
+    for event in events:
+        if isinstance(event, Retrieved):
+            found = event
+        elif isinstance(event, TextDelta):
+            print(event.text, end="", flush=True)
+        else:
+            answer = event
+    print(flush=True)
+    assert answer is not None
+    if answer.finish_reason == "length":
+        err.print("[dim](cut at the token limit: raise it with --max-tokens)[/dim]")
+    if show_sources and answer.citations:
+        print()
+        for citation in answer.citations:
+            show_citation(citation)
+    elif show_sources and found and found.citations and not answer.answerable:
+        print()
+        err.print(f"[dim]Nearest, but not near enough (confidence {found.confidence:.2f}):[/dim]")
+        for citation in found.citations[:3]:
+            err.print(f"[dim]  {_escape(citation.place)}[/dim]")
+    return answer
+
+
+def show_citation(citation: Citation) -> None:
+    """``[1] manual.pdf, p. 3`` and the quote."""
+    quote = " ".join(citation.quote.split())
+    out.print(f"[bold]\\[{citation.number}][/bold] {_escape(citation.place)}")
+    out.print(f"    [italic]“{_escape(quote)}”[/italic]")
+
+
+def show_trace(trace: Trace) -> None:
+    """Print a pedigree as a tree."""
+    from rich.tree import Tree
+
+    def line(node: Trace) -> str:
+        role = f"[dim]{node.role}:[/dim] " if node.role else ""
+        if node.manifest is None:
+            return f"{role}[bold]{node.id}[/bold] [red]no longer in the store[/red]"
+        manifest = node.manifest
+        facts = [manifest.made, *(f"{value} {name}" for name, value in sorted(manifest.metrics.items()) if value)]
+        if manifest.licences:
+            facts.append(", ".join(manifest.licences))
+        for key in ("reference", "name"):
+            if key in manifest.recipe:
+                facts.append(str(manifest.recipe[key]))
+                break
+        facts += [f"from {root}" for root in manifest.recipe.get("roots", ())]
+        if manifest.erased:
+            facts.append(f"[red]erased {manifest.erased['time']}[/red]")
+        return f"{role}[bold]{node.id}[/bold]  " + _escape(" · ".join(facts)).replace("\\[red]", "[red]").replace(
+            "\\[/red]", "[/red]"
+        )
+
+    def grow(tree: Tree, node: Trace) -> None:
+        for child in node.inputs:
+            grow(tree.add(line(child)), child)
+
+    tree = Tree(line(trace))
+    grow(tree, trace)
+    out.print(tree)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,110 @@
+"""A prompt template: a TOML file with a name, a version, and the same prompt in each language.
+
+Its texts are Jinja, rendered in a sandbox: a template may come from a colleague, and sources come from anywhere.
+The hash of a template's content goes into the pedigree of every assistant that uses it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from lavra.errors import LavraError
+from lavra.store.files import digest
+
+DEFAULT = "grounded"
+_TEMPLATES = Path(__file__).parent / "templates"
+_TEXTS = ("system", "user", "refusal")
+
+
+class Turn(TypedDict):
+    """One turn of a conversation, as chat templates expect it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A numbered passage as a template sees it."""
+
+    number: int
+    place: str
+    """``manual.pdf, p. 3``"""
+    text: str
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """``texts[language]["system" | "user" | "refusal"]``; the first language is the one to fall back on."""
+
+    name: str
+    version: int
+    techniques: tuple[str, ...]
+    texts: Mapping[str, Mapping[str, str]]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that a render depends on."""
+        return digest([self.name, self.version, self.texts])
+
+    def language(self, wanted: str) -> str:
+        """``wanted`` if the template speaks it, else its first language."""
+        return wanted if wanted in self.texts else next(iter(self.texts))
+
+    def render(self, text: str, language: str, **values: Any) -> str:
+        """One of the template's texts, filled in."""
+        from jinja2 import StrictUndefined, TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        )
+        try:
+            source = self.texts[self.language(language)][text]
+            return environment.from_string(source).render(**values).strip()
+        except TemplateError as error:
+            raise LavraError(f"the {text!r} text of prompt {self.name!r} does not render: {error}") from error
+
+    def turns(
+        self, question: str, sources: Sequence[Source], *, language: str, history: Sequence[Turn] = ()
+    ) -> list[Turn]:
+        """The conversation to put before the model: system, what was said before, and the question with sources."""
+        values = {"question": question, "sources": list(sources)}
+        system = self.render("system", language, **values)
+        user = self.render("user", language, **values)
+        opening: list[Turn] = [{"role": "system", "content": system}] if system else []
+        return [*opening, *history, {"role": "user", "content": user}]
+
+    def refusal(self, language: str) -> str:
+        """What is said when the documents do not answer."""
+        return self.render("refusal", language)
+
+
+def load_template(reference: str = DEFAULT) -> PromptTemplate:
+    """A template that comes with Lavra, by name, or a TOML file, by path.
+
+    Raises:
+        LavraError: for a file that is not there or lacks something, naming both.
+    """
+    path = (
+        _TEMPLATES / f"{reference}.toml"
+        if "/" not in reference and not reference.endswith(".toml")
+        else Path(reference)
+    )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(entry.stem for entry in _TEMPLATES.glob("*.toml")))
+        raise LavraError(f"there is no prompt {reference!r}: give a TOML file or one of {known}.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise LavraError(f"the prompt {path} cannot be read: {error}") from error
+    texts = {key: value for key, value in values.items() if isinstance(value, dict)}
+    missing = [f"[{language}] {name}" for language, entry in texts.items() for name in _TEXTS if name not in entry]
+    missing += [key for key in ("name", "version") if key not in values]
+    if missing or not texts:
+        raise LavraError(f"the prompt {path} lacks {', '.join(missing) or 'a table for any language, such as [en]'}.")
+    return PromptTemplate(values["name"], int(values["version"]), tuple(values.get("techniques", ())), texts)

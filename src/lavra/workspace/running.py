@@ -1,0 +1,124 @@
+"""A running workspace: what the server needs, and what it may see.
+
+Everything that returns text asks for roles. An uploaded file is kept in ``uploads/`` beside ``lavra.toml``, where
+people can see it, and goes the way of every document: into the corpus, into the index, into the pedigree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tomlkit
+
+from lavra.corpus.document import PUBLIC, Document
+from lavra.errors import LavraError
+from lavra.serving.services import Added, NotAdded
+from lavra.store.files import write_atomically
+from lavra.workspace.questions import examples
+from lavra.workspace.workspace import UPLOADS, Workspace
+
+if TYPE_CHECKING:
+    from lavra.assistants.assistant import Assistant, BareModel
+    from lavra.inference.embedder import Embedder
+    from lavra.retrieval.passage import Passage
+
+
+class Running:
+    """Implements ``lavra.serving.services.Services`` on a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._assistant = workspace.assistant()
+
+    @cached_property
+    def assistants(self) -> Mapping[str, Assistant | BareModel]:
+        """The workspace's assistant, and its model alone under the model's own name."""
+        from lavra.assistants.assistant import BareModel
+
+        bare = BareModel(self.workspace.engine.name, self.workspace.engine, self._assistant.settings.sampling)
+        return {self._assistant.name: self._assistant, bare.name: bare}
+
+    @property
+    def embedder(self) -> Embedder:
+        return self.workspace.embedder
+
+    def document(self, document_id: str, roles: frozenset[str]) -> Document | None:
+        """The document, or nothing where it does not exist or these roles may not read it."""
+        from lavra.corpus.ingest import load_document
+
+        corpus = self.workspace.corpus()
+        document = load_document(corpus.path, document_id) if corpus else None
+        if document is None or not (roles | {PUBLIC}) & set(document.roles):
+            return None
+        return document
+
+    def passage(self, chunk_id: str, roles: frozenset[str]) -> Passage | None:
+        return self.workspace.live_index.passage(chunk_id, roles)
+
+    def add_document(self, filename: str, data: bytes, *, roles: frozenset[str]) -> Sequence[Added | NotAdded]:
+        """Keep an upload, ingest it, index it; what cannot be read is not kept."""
+        from lavra.corpus.reading import read_bytes
+        from lavra.corpus.walking import Skipped
+
+        workspace = self.workspace
+        folder = workspace.root / UPLOADS
+        folder.mkdir(exist_ok=True)
+        trial = read_bytes(filename, data, workspace.read_settings(roles=sorted(roles)))
+        if not any(isinstance(result, Document) for result in trial):
+            return [result for result in trial if isinstance(result, Skipped)]
+        with workspace._alone("uploads"):
+            path = _free_name(folder, filename)
+            _say_roles(folder, path.name, roles)
+            write_atomically(path, data)
+            ingested = workspace.ingest([folder])
+            workspace.index()
+        prefix = f"{UPLOADS}/{path.name}"
+        results: list[Added | NotAdded] = [
+            result for result in ingested.report.skipped if result.source.split("#")[0] == prefix
+        ]
+        counts = workspace.live_index.documents(roles)
+        for entry in counts:
+            if entry.source.split("#")[0] == prefix:
+                results.append(Added(entry.document_id, entry.source, entry.title, entry.chunks))
+        if not any(isinstance(result, Added) for result in results):
+            path.unlink(missing_ok=True)  # a duplicate of what is there
+        return results
+
+    def status(self) -> Mapping[str, int]:
+        stats = self.workspace.live_index.stats()
+        return {"documents": int(stats["documents"]), "passages": int(stats["chunks"])}
+
+    @cached_property
+    def _examples(self) -> Sequence[str]:
+        return examples(self.workspace)
+
+    def example_questions(self) -> Sequence[str]:
+        return self._examples
+
+
+def _free_name(folder: Path, filename: str) -> Path:
+    """A path for an upload that takes no other's place."""
+    name = re.sub(r"[*?]", "_", Path(filename).name.lstrip(".")) or "upload"  # * and ? would be patterns
+    if name == "lavra-sources.toml":
+        raise LavraError("a sources file cannot be uploaded: it says who may read what.")
+    path, count = folder / name, 2
+    while path.exists():
+        path = folder / f"{Path(name).stem} ({count}){Path(name).suffix}"
+        count += 1
+    return path
+
+
+def _say_roles(folder: Path, name: str, roles: frozenset[str]) -> None:
+    """Note in the folder's sources file who may read an upload, so that a later ingest says the same."""
+    path = folder / "lavra-sources.toml"
+    settings = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    entries = settings.setdefault("source", tomlkit.aot())
+    entry = tomlkit.table()
+    entry.add("path", name)
+    entry.add("roles", sorted(roles))
+    entries.append(entry)
+    write_atomically(path, tomlkit.dumps(settings).encode())

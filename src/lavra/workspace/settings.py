@@ -1,0 +1,154 @@
+"""``lavra.toml``: typed, validated at the border with one clear sentence, and commented for the person who opens it.
+
+Every value has a default, so an empty file is a valid one. Tests hold the template below to the defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lavra.corpus.document import PUBLIC
+from lavra.errors import LavraError
+from lavra.serving.settings import ServeSettings
+
+NAME = "lavra.toml"
+
+
+class Section(BaseModel):
+    """A table of ``lavra.toml``: unknown keys are mistakes, not extensions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelsSection(Section):
+    """Which models the workspace uses."""
+
+    generator: str = "smollm2-135m"
+    embedder: str = "e5-small-enpt"
+
+
+class DocumentsSection(Section):
+    """What is true of all documents unless a sources file or a flag says otherwise."""
+
+    languages: tuple[str, ...] = ("pt", "es", "en")
+    licence: str | None = None
+    owner: str | None = None
+    roles: tuple[str, ...] | None = None
+    max_megabytes: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+
+
+class IndexSection(Section):
+    """How documents are cut and found."""
+
+    target: int = Field(default=220, ge=16)
+    limit: int = Field(default=400, ge=16, le=500)
+    fusion: str | None = None
+
+
+class AnswerSection(Section):
+    """How questions are answered."""
+
+    prompt: str = "grounded"
+    passages: int = Field(default=4, ge=1, le=50)
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    temperature: float = Field(default=0.0, ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, lt=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=256, ge=1)
+    seed: int | None = None
+
+
+class Settings(Section):
+    """All of ``lavra.toml``."""
+
+    name: str = ""
+    models: ModelsSection = ModelsSection()
+    documents: DocumentsSection = DocumentsSection()
+    index: IndexSection = IndexSection()
+    answer: AnswerSection = AnswerSection()
+    serve: ServeSettings = ServeSettings()
+
+
+TEMPLATE = f"""\
+# The settings of this workspace. Every line below is a default: remove the leading "# " to change one.
+name = {{name}}
+
+[models]
+# `lavra models` lists those that are known and those that are here. A path, hf:org/name and pypi:package work too.
+# generator = "smollm2-135m"
+# embedder = "e5-small-enpt"
+
+[documents]
+# languages = ["pt", "es", "en"]   # what language detection chooses from
+# licence = "CC-BY-4.0"            # SPDX identifier, for documents that state none
+# owner = "Jurídico"
+# roles = ["{PUBLIC}"]              # who may read; also settable by file in a lavra-sources.toml beside the documents
+# max_megabytes = 64               # the largest file that is read; by format when not set
+# workers = 2                      # processes that read PDFs and office files; one a core when not set
+
+[index]
+# target = 220                     # size of a chunk, in tokens of the embedder
+# limit = 400                      # a table or code block may reach this before it is cut
+# fusion = "fusion.json"           # written by `lavra index --questions`; the one that comes with Lavra when not set
+
+[answer]
+# prompt = "grounded"              # or a TOML file of your own
+# passages = 4                     # sources offered to the model
+# threshold = 0.5                  # confidence below which it says that it found nothing; measured when not set
+# temperature = 0.0                # 0 is greedy
+# top_k = 0
+# top_p = 1.0
+# min_p = 0.0
+# repetition_penalty = 1.0
+# max_tokens = 256
+# seed = 1
+
+[serve]
+# host = "127.0.0.1"
+# port = 8000
+# title = "Lavra"
+# roles = ["{PUBLIC}"]              # of everybody, as long as there are no keys (`lavra keys add`)
+# uploads = true
+# queue = 16                       # answers that may wait
+"""
+
+
+def template(name: str) -> str:
+    """The text of a new ``lavra.toml``."""
+    import json
+
+    return TEMPLATE.replace("{name}", json.dumps(name, ensure_ascii=False))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and validate ``lavra.toml``.
+
+    Raises:
+        LavraError: naming the file, the key and what is wrong with it.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LavraError(f"{path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise LavraError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise LavraError(f"{path}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem of a validation, as one sentence that names the key."""
+    first: Any = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {key!r}; the comments of a new workspace's lavra.toml list them all."
+    return f"{key!r} is {first['input']!r}, but it has to be otherwise: {first['msg']}."

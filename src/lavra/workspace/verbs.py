@@ -1,0 +1,64 @@
+"""The verbs as functions of the workspace around the current directory: what ``import lavra`` offers.
+
+import lavra
+
+lavra.init()
+lavra.ingest("contracts", licence="LicenseRef-internal", roles=["legal"])
+lavra.index()
+for event in lavra.ask("Quando vence o contrato?", roles=["legal"]):
+    ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lavra.workspace.workspace import Indexed, Ingested, Workspace
+
+if TYPE_CHECKING:
+    from lavra.assistants.events import Event
+    from lavra.store import Trace
+    from lavra.workspace.forgetting import Receipt
+
+
+def init(directory: str | Path = ".", *, name: str | None = None) -> Workspace:
+    """Make a workspace, or open the one that is there."""
+    return Workspace.init(Path(directory), name=name)
+
+
+def ingest(*paths: str | Path, **flags: Any) -> Ingested:
+    """Read files and folders into the corpus; see ``Workspace.ingest``."""
+    return Workspace.find().ingest([Path(path) for path in paths], **flags)
+
+
+def index(*, rebuild: bool = False) -> Indexed:
+    """Bring the index up to date with the corpus."""
+    return Workspace.find().index(rebuild=rebuild)
+
+
+def ask(question: str, *, roles: Sequence[str] = ("public",), **options: Any) -> Iterator[Event]:
+    """Answer a question from the documents, as a stream of events."""
+    return Workspace.find().ask(question, roles=roles, **options)
+
+
+def serve(host: str | None = None, port: int | None = None, *, insecure: bool = False) -> None:
+    """Serve the assistant until it is stopped; what is not given comes from ``[serve]`` of ``lavra.toml``."""
+    from lavra.serving.serve import run
+    from lavra.workspace.running import Running
+
+    workspace = Workspace.find()
+    run(Running(workspace), host, port, settings=workspace.settings.serve, insecure=insecure)
+
+
+def trace(id: str) -> Trace:
+    """The pedigree of an artifact."""
+    return Workspace.find().store.trace(id)
+
+
+def forget(document: str) -> Receipt:
+    """Erase a document, and show that it is gone."""
+    from lavra.workspace.forgetting import forget as erase
+
+    return erase(Workspace.find(), document)

@@ -1,0 +1,464 @@
+"""The verbs, as methods of a workspace.
+
+The documents go: files → corpus artifact → live index (``.lavra/index``, changed in place, one writer) → answers. Every
+state of the index that was ever answered from has an ``index`` artifact, a receipt that names its corpus, its embedder
+and what was in it; the assistant's artifact names that, the model and the prompt. So an answer can be traced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from lavra.corpus.document import PUBLIC
+from lavra.corpus.settings import ReadSettings
+from lavra.errors import LavraError
+from lavra.store import Artifact, Draft, Store
+from lavra.workspace.settings import NAME, Settings, load_settings, template
+
+if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
+    from lavra.assistants.assistant import Assistant
+    from lavra.assistants.events import Event, Message
+    from lavra.corpus.ingest import IngestReport
+    from lavra.inference.embedder import Embedder
+    from lavra.inference.engine import Engine
+    from lavra.inference.sampling import Sampling
+    from lavra.model.hub import ResolvedModel
+    from lavra.retrieval.fusion import Fusion
+    from lavra.retrieval.index import Index
+    from lavra.retrieval.updating import UpdateReport
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``; ``total`` 0 where it is not known."""
+
+STORE = ".lavra"
+UPLOADS = "uploads"
+"""Where files uploaded to the server are kept: beside ``lavra.toml``, for people to see."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ``ingest`` did."""
+
+    artifact: Artifact
+    report: IngestReport
+    found: bool
+    """True: nothing had changed, and the corpus made before serves."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What ``index`` did."""
+
+    artifact: Artifact
+    report: UpdateReport
+
+
+class Workspace:
+    """The workspace at ``root``: everything of one project."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
+        self.store = Store(root / STORE)
+
+    # ── finding and making ───────────────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def init(cls, root: Path, *, name: str | None = None) -> Workspace:
+        """Make a workspace in ``root``, or open the one that is there: its settings are left as they are."""
+        root = root.resolve()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if not (root / NAME).exists():
+                (root / NAME).write_text(template(name or root.name), encoding="utf-8")
+            return cls.open(root)
+        except OSError as error:
+            raise LavraError(
+                f"no workspace can be made in {root}: {error.strerror}; choose a directory you may write to."
+            ) from error
+
+    @classmethod
+    def open(cls, root: Path) -> Workspace:
+        """The workspace at ``root`` itself."""
+        if not (root / NAME).exists():
+            raise LavraError(f"there is no workspace in {root}: run `lavra init` there first.")
+        return cls(root.resolve(), load_settings(root / NAME))
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The workspace around ``start`` (the current directory): here, or in a directory above."""
+        start = (start or Path.cwd()).resolve()
+        for directory in (start, *start.parents):
+            if (directory / NAME).exists():
+                return cls.open(directory)
+        raise LavraError(f"there is no workspace in {start} or above it: run `lavra init` first.")
+
+    @property
+    def name(self) -> str:
+        return self.settings.name or self.root.name
+
+    # ── ingest ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        *,
+        licence: str | None = None,
+        owner: str | None = None,
+        roles: Sequence[str] | None = None,
+        max_megabytes: int | None = None,
+        fresh: bool = False,
+        progress: Progress = silent,
+    ) -> Ingested:
+        """Read files and folders into the corpus.
+
+        Documents of folders that were ingested before stay, those of ``paths`` are read anew; ``fresh`` begins with
+        an empty corpus. Flags hold for everything under ``paths`` and are stronger than what the files say.
+
+        Raises:
+            LavraError: where a path is not there, or nothing at all could be read.
+        """
+        from lavra.corpus.fingerprint import fingerprint
+        from lavra.corpus.ingest import build_corpus, load_report
+
+        roots = [Path(path) for path in paths]
+        for root in roots:
+            if not root.exists():
+                raise LavraError(f"{root} does not exist: give a file or a folder to ingest.")
+        reading = self.read_settings(licence=licence, owner=owner, roles=roles, max_megabytes=max_megabytes)
+        with self._alone("corpus"):
+            previous = None if fresh else self.corpus()
+            said = _plain(asdict(reading))
+            del said["forgotten"]
+            # The recipe names every root of the corpus, with the state in which it was last read: with it the corpus
+            # before is only a place to take unchanged documents from, not an input.
+            recipe = {
+                "roots": {
+                    **(previous.manifest.recipe["roots"] if previous else {}),
+                    **{str(root.resolve()): {"files": fingerprint(root, reading), **said} for root in roots},
+                },
+                "forgotten": sorted(reading.forgotten),
+            }
+            made: list[IngestReport] = []
+
+            def build(draft: Draft) -> None:
+                report = build_corpus(
+                    roots,
+                    reading,
+                    draft.path,
+                    previous=previous.path if previous else None,
+                    progress=lambda done, total, label: progress("Reading", done, total),
+                )
+                if not report.documents:
+                    raise LavraError(nothing_read(roots, report))
+                draft.metrics.update(documents=report.documents, characters=report.characters)
+                draft.licences.extend(licence for licence in report.licences if licence)
+                made.append(report)
+
+            artifact = self.store.make("corpus", {}, recipe, build)
+            self.store.set_ref("corpus", artifact.id)
+        report = made[0] if made else load_report(artifact.path)
+        return Ingested(artifact, report, found=not made)
+
+    def read_settings(self, **flags: Any) -> ReadSettings:
+        """``[documents]`` of ``lavra.toml``, with what flags say on top."""
+        documents = self.settings.documents
+        values: dict[str, Any] = {
+            "licence": documents.licence,
+            "owner": documents.owner,
+            "roles": documents.roles,
+            "languages": documents.languages,
+            "max_megabytes": documents.max_megabytes,
+            "workers": documents.workers,
+            "forgotten": frozenset(self.forgotten()),
+        }
+        values.update({name: value for name, value in flags.items() if value is not None})
+        if values["roles"] is not None:
+            values["roles"] = tuple(values["roles"])
+        return ReadSettings(**values)
+
+    def corpus(self) -> Artifact | None:
+        """The corpus as it is now, if anything was ingested."""
+        id = self.store.ref("corpus")
+        return self.store.get(id) if id else None
+
+    def forgotten(self) -> Mapping[str, str]:
+        """Documents that were erased and are not to come back: source by hash of the text, and of the source."""
+        try:
+            values: dict[str, str] = json.loads((self.store.root / "forgotten.json").read_bytes())
+            return values
+        except FileNotFoundError:
+            return {}
+
+    # ── index ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def index(self, *, rebuild: bool = False, progress: Progress = silent) -> Indexed:
+        """Bring the index up to date with the corpus, touching only what changed.
+
+        ``rebuild`` begins from nothing: after the embedder or the chunk sizes were changed.
+        """
+        from lavra.corpus.ingest import load_documents
+
+        corpus = self.corpus()
+        if corpus is None:
+            raise LavraError("nothing was ingested yet: run `lavra ingest FOLDER` first.")
+        embedder = self.embedder
+        with self._alone("index"):
+            if rebuild:
+                self._remove_live_index()
+            index = self.live_index
+            documents = _Counted(load_documents(corpus.path), int(corpus.manifest.metrics["documents"]))
+            report = index.update(documents, progress=lambda done, total, label: progress("Indexing", done, total))
+            artifact = self._record_index(index, corpus, embedder)
+        return Indexed(artifact, report)
+
+    def _record_index(self, index: Index, corpus: Artifact, embedder: Embedder) -> Artifact:
+        """The receipt of what the live index holds now."""
+        stats = index.stats()
+        recipe = {
+            "chunks": asdict(index.chunking),
+            "fusion": self.fusion.sha256,
+            "format": 1,
+        }
+
+        def build(draft: Draft) -> None:
+            (draft.path / "index.json").write_text(json.dumps(stats, indent=2, sort_keys=True))
+            draft.metrics.update(stats)
+            draft.licences.extend(corpus.manifest.licences)
+
+        inputs = {"corpus": corpus.id, "embedder": self._model_artifact(embedder_reference(self)).id}
+        artifact = self.store.make("index", inputs, recipe, build)
+        self.store.set_ref("index", artifact.id)
+        return artifact
+
+    def _remove_live_index(self) -> None:
+        import shutil
+
+        self.__dict__.pop("live_index", None)
+        if (place := self.store.root / "index").exists():
+            aside = self.store.drafts / "0-index"
+            shutil.rmtree(aside, ignore_errors=True)
+            place.rename(aside)
+            shutil.rmtree(aside)
+
+    @cached_property
+    def live_index(self) -> Index:
+        """The index that searches run on."""
+        from lavra.retrieval.chunking import ChunkSettings
+        from lavra.retrieval.index import Index
+
+        section = self.settings.index
+        return Index.open(
+            self.store.root / "index",
+            self.embedder,
+            fusion=self.fusion,
+            chunking=ChunkSettings(target=section.target, limit=section.limit),
+        )
+
+    @cached_property
+    def fusion(self) -> Fusion:
+        """What joins the lexical and the dense search: the workspace's own, or the one that comes with Lavra."""
+        from lavra.retrieval.fusion import Fusion
+
+        own = self.settings.index.fusion
+        return Fusion.load(self.root / own) if own else Fusion.load()
+
+    # ── models ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pull(self, *, progress: Progress = silent) -> list[ResolvedModel]:
+        """Have the workspace's models on this machine."""
+        from lavra.model.hub import resolve
+
+        models = self.settings.models
+        return [
+            resolve(reference, pull=True, progress=_named(progress, f"Pulling {reference}"))
+            for reference in (models.generator, models.embedder)
+        ]
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from lavra.inference.embedder import Embedder
+
+        return Embedder.load(self._resolved(self.settings.models.embedder))
+
+    @cached_property
+    def engine(self) -> Engine:
+        from lavra.inference.engine import Engine
+
+        return Engine.load(self._resolved(self.settings.models.generator))
+
+    def _resolved(self, reference: str) -> ResolvedModel:
+        from lavra.model.hub import resolve
+
+        return resolve(self._beside(reference))
+
+    def _beside(self, reference: str) -> str:
+        """A path in ``lavra.toml`` is meant from the workspace's directory, wherever the command runs."""
+        if ":" not in reference and (self.root / reference).exists():
+            return str(self.root / reference)
+        return reference
+
+    def _model_artifact(self, model: ResolvedModel) -> Artifact:
+        """A card of the model in the store, so that pedigrees reach it; the weights stay where they are."""
+        card = {"name": model.name, "reference": model.reference, "sha256": model.sha256, "format": model.format}
+
+        def build(draft: Draft) -> None:
+            (draft.path / "model.json").write_text(json.dumps({**card, "licence": model.licence}, indent=2))
+            draft.licences.append(model.licence)
+
+        return self.store.make("model", {}, card, build)
+
+    # ── answering ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ready(self) -> Artifact:
+        """The index's receipt, if there is something to answer from that is up to date with the corpus."""
+        corpus, id = self.corpus(), self.store.ref("index")
+        if corpus is None:
+            raise LavraError("there are no documents yet: run `lavra ingest FOLDER`, then `lavra index`.")
+        if id is None:
+            raise LavraError("the documents are not indexed yet: run `lavra index`.")
+        artifact = self.store.get(id)
+        if artifact.manifest.inputs["corpus"] != corpus.id:
+            raise LavraError("the documents changed after they were indexed: run `lavra index` again.")
+        return artifact
+
+    def assistant(self) -> Assistant:
+        """The workspace's assistant, with model and index loaded, recorded in the store."""
+        from lavra.assistants.assistant import AnswerSettings, Assistant
+        from lavra.corpus.language import detect_language
+        from lavra.inference.sampling import Sampling, validate
+        from lavra.prompting import load_template
+
+        index_artifact = self.ready()
+        section = self.settings.answer
+        sampling = Sampling(
+            temperature=section.temperature,
+            top_k=section.top_k,
+            top_p=section.top_p,
+            min_p=section.min_p,
+            repetition_penalty=section.repetition_penalty,
+            max_tokens=section.max_tokens,
+            seed=section.seed,
+        )
+        validate(sampling)
+        answering = AnswerSettings(passages=section.passages, threshold=section.threshold, sampling=sampling)
+        own = self.root / section.prompt
+        prompt = load_template(str(own) if section.prompt.endswith(".toml") else section.prompt)
+        languages = self.settings.documents.languages
+
+        def build_prompt(draft: Draft) -> None:
+            (draft.path / "prompt.json").write_text(
+                json.dumps(prompt.texts, indent=2, ensure_ascii=False), encoding="utf-8"
+            )
+
+        recipe = {"name": prompt.name, "version": prompt.version, "hash": prompt.hash}
+        inputs = {
+            "index": index_artifact.id,
+            "model": self._model_artifact(self._resolved(self.settings.models.generator)).id,
+            "prompt": self.store.make("prompt", {}, recipe, build_prompt).id,
+        }
+
+        def build(draft: Draft) -> None:
+            (draft.path / "assistant.json").write_text(json.dumps(asdict(answering), indent=2))
+
+        artifact = self.store.make("assistant", inputs, _plain(asdict(answering)), build)
+        self.store.set_ref("assistant", artifact.id)
+        return Assistant(
+            self.name,
+            self.engine,
+            self.live_index,
+            prompt,
+            answering,
+            language=lambda text: detect_language(text, languages),
+        )
+
+    def ask(
+        self,
+        question: str | Sequence[Message],
+        *,
+        roles: Sequence[str] = (PUBLIC,),
+        sampling: Sampling | None = None,
+    ) -> Iterator[Event]:
+        """Answer a question from the documents that one of ``roles`` may read; see ``lavra.assistants.events``."""
+        from lavra.assistants.events import Message
+
+        messages = [Message("user", question)] if isinstance(question, str) else list(question)
+        yield from self.assistant().answer(messages, roles=frozenset(roles), sampling=sampling)
+
+    # ── one at a time ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _alone(self, what: str) -> FileLock:
+        """Only one process changes the corpus, or the index, at one time; a second waits, and says so in the end."""
+        return _PatientLock(self.store.root / f"{what}.lock", what)
+
+
+class _PatientLock(FileLock):
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, timeout=600)
+        self._what = what
+
+    def __enter__(self) -> Any:
+        try:
+            return super().__enter__()
+        except Timeout as error:
+            raise LavraError(
+                f"another process has been changing the {self._what} for ten minutes: wait for it, or end it."
+            ) from error
+
+
+class _Counted:
+    """An iterable whose length is known without reading it."""
+
+    def __init__(self, items: Iterator[Any], length: int) -> None:
+        self._items, self._length = items, length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, item: object) -> bool:
+        raise TypeError("a stream of documents is read once")
+
+
+def embedder_reference(workspace: Workspace) -> ResolvedModel:
+    """The embedder's place and checksum, without loading it."""
+    return workspace._resolved(workspace.settings.models.embedder)
+
+
+def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
+    """One sentence for an ingest that found nothing to read."""
+    where = ", ".join(str(root) for root in roots)
+    if not report.skipped:
+        return f"nothing was ingested: there are no files in {where}."
+    first = report.skipped[0]
+    more = f" and {len(report.skipped) - 1} more" if len(report.skipped) > 1 else ""
+    return f"nothing was ingested from {where}: {first.source} ({first.reason}){more}."
+
+
+def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(what, done, total)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain JSON of a dataclass's values, in an order that does not vary."""
+    return {
+        key: sorted(value)
+        if isinstance(value, (set, frozenset))
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for key, value in values.items()
+    }
