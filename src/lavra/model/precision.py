@@ -1,4 +1,4 @@
-"""Which number format to compute in: bf16 where the chip multiplies it in hardware, else float32. Probed, never assumed.
+"""Which number format to compute in: bf16 where the chip multiplies it, else float32. Probed, never assumed.
 
 bf16 keeps float32's range, so nothing needs scaling; what it costs is three digits. On a chip without bf16 units it
 is emulated and slower than float32; on one with them float32 leaves most of the chip idle.
