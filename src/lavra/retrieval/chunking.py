@@ -74,6 +74,8 @@ class _Section:
     start: int
     end: int
     headings: tuple[str, ...]
+    record: bool = False
+    """Begins a record, which is complete as it is: joined to its neighbour only where it is a line or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def _containers(document: Document) -> Iterator[list[_Section]]:
         group: list[_Section] = []
         while at < len(sections) and sections[at].start < right:
             section = sections[at]
-            group.append(_Section(max(left, section.start), min(right, section.end), section.headings))
+            group.append(_Section(max(left, section.start), min(right, section.end), section.headings, section.record))
             if section.end > right:
                 break
             at += 1
@@ -188,17 +190,18 @@ def _sections(document: Document) -> list[_Section]:
     ]
     sections: list[_Section] = []
     path: list[Span] = []
-    start = 0
+    start, record = 0, False
     for span in sorted(openings, key=lambda span: span.start):
         if span.start > start:
-            sections.append(_Section(start, span.start, tuple(heading.label for heading in path)))
+            sections.append(_Section(start, span.start, tuple(heading.label for heading in path), record))
             start = span.start
+        record = span.kind == "record"
         if span.kind == "heading":
             while path and path[-1].level >= span.level:
                 path.pop()
             path.append(span)
     if start < length:
-        sections.append(_Section(start, length, tuple(span.label for span in path)))
+        sections.append(_Section(start, length, tuple(span.label for span in path), record))
     return sections
 
 
@@ -352,14 +355,15 @@ def _pack(pieces: Iterable[_Piece], settings: ChunkSettings) -> Iterator[list[_P
     """Neighbouring pieces together, as long as they stay within the target.
 
     Inside one section always; across sections only while one of the two is too small to stand alone (a third of
-    the target), so that a chunk has one subject. A piece with a context (a continued table) begins a chunk.
+    the target; of records, a tenth), so that a chunk has one subject. A piece with a context (a continued table)
+    begins a chunk.
     """
-    small = settings.target // 3
     group: list[_Piece] = []
     tokens = 0
     for piece in pieces:
         fits = bool(group) and tokens + piece.tokens <= settings.target and not piece.context
         if fits and piece.section is not group[-1].section:
+            small = settings.target // (10 if piece.section.record else 3)
             fits = tokens <= small or piece.tokens <= small
         if not fits:
             if group:
