@@ -10,17 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lavra.retrieval.analysis import analyse_query
-from lavra.retrieval.snapshot import Snapshot
+from lavra.retrieval.snapshot import SHOWN, Snapshot, matrix
 
 if TYPE_CHECKING:
     import numpy as np
 
 DEPTH = 50
 """Rows taken from each search."""
-
-MAX_STEMS = 256
-"""Distinct stems of a question that are searched for; a pasted page is no better a question than its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,8 @@ class Candidate:
 
     chunk_id: str
     document_id: str
+    row: dict[str, Any]
+    """What a passage is made of: the columns ``SHOWN``."""
     analysed: str
     """The passage's stems, joined by spaces."""
     bm25: float
@@ -39,39 +37,36 @@ class Candidate:
 
 
 def find_candidates(
-    snapshot: Snapshot, question: str, vector: np.ndarray, where: str, *, depth: int = DEPTH
-) -> tuple[list[Candidate], list[str]]:
-    """The candidates for a question, and the stems that it was searched by.
+    snapshot: Snapshot, stems: str, vector: np.ndarray, where: str, *, depth: int = DEPTH
+) -> list[Candidate]:
+    """The candidates for a question, by the order of the searches that found them.
 
-    ``vector``: (dimension,) the question's embedding, L2-normalised; ``where``: the reader's rights.
+    ``stems``: the question's, joined by spaces; ``vector``: (dimension,) its embedding, L2-normalised; ``where``:
+    the reader's rights.
     """
-    stems = analyse_query(question, "und", snapshot.languages()).split()[:MAX_STEMS]
-    query = " ".join(stems)
-    lexical = snapshot.lexical(query, where, depth)
+    lexical = snapshot.lexical(stems, where, depth)
     dense = snapshot.dense(vector, where, depth)
-    lexical_rank = {row["chunk_id"]: rank for rank, row in enumerate(lexical, 1)}
-    dense_rank = {row["chunk_id"]: rank for rank, row in enumerate(dense, 1)}
-    bm25 = {row["chunk_id"]: row["_score"] for row in lexical}
-    bm25 |= snapshot.bm25(query, [row["chunk_id"] for row in dense if row["chunk_id"] not in bm25])
-    rows: dict[str, dict[str, Any]] = {row["chunk_id"]: row for row in (*lexical, *dense)}
-    found = [
+    lexical_ids, dense_ids = lexical["chunk_id"].to_pylist(), dense["chunk_id"].to_pylist()
+    lexical_rank = {chunk_id: rank for rank, chunk_id in enumerate(lexical_ids, 1)}
+    dense_rank = {chunk_id: rank for rank, chunk_id in enumerate(dense_ids, 1)}
+
+    bm25 = dict(zip(lexical_ids, lexical["_score"].to_pylist(), strict=True))
+    bm25 |= snapshot.bm25(stems, [chunk_id for chunk_id in dense_ids if chunk_id not in bm25])
+    cosine = dict(zip(lexical_ids, (matrix(lexical["vector"]) @ vector).tolist(), strict=True)) if lexical_ids else {}
+    cosine |= {chunk_id: 1.0 - d for chunk_id, d in zip(dense_ids, dense["_distance"].to_pylist(), strict=True)}
+
+    columns = [*SHOWN, "analysed"]
+    rows = {row["chunk_id"]: row for half in (lexical, dense) for row in half.select(columns).to_pylist()}
+    return [
         Candidate(
             chunk_id=chunk_id,
             document_id=row["document_id"],
-            analysed=row["analysed"],
+            analysed=row.pop("analysed"),
+            row=row,
             bm25=bm25.get(chunk_id, 0.0),
-            cosine=_cosine(row, vector),
+            cosine=cosine[chunk_id],
             lexical_rank=lexical_rank.get(chunk_id),
             dense_rank=dense_rank.get(chunk_id),
         )
         for chunk_id, row in rows.items()
     ]
-    return found, stems
-
-
-def _cosine(row: dict[str, Any], vector: np.ndarray) -> float:
-    if "_distance" in row:
-        return 1.0 - float(row["_distance"])
-    import numpy as np
-
-    return float(np.asarray(row["vector"], dtype=np.float32) @ vector)

@@ -11,24 +11,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
 from lavra.retrieval.access import readable_by
+from lavra.retrieval.analysis import analyse_query
 from lavra.retrieval.candidates import Candidate, find_candidates
 from lavra.retrieval.chunking import ChunkSettings
 from lavra.retrieval.passage import Passage, SearchResult
+from lavra.retrieval.schema import in_list, is_identifier
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
-from lavra.retrieval.snapshot import Snapshot
+from lavra.retrieval.snapshot import SHOWN, Snapshot
 from lavra.retrieval.updating import Progress, TextEmbedder, UpdateReport, Updating
-from lavra.retrieval.writer import Writer, connect, is_identifier
+from lavra.retrieval.writer import Erased, Writer, connect
 
 if TYPE_CHECKING:
     from lavra.retrieval.fusion import Fusion
 
 T = TypeVar("T")
+
+MAX_STEMS = 256
+"""Distinct stems of a question that are searched for; a pasted page is no better a question than its beginning."""
 
 DOCUMENT = ["document_id", "source", "title", "language"]
 
@@ -46,6 +52,7 @@ class Index:
         self.chunking = chunking
         self._writer = Writer(root)
         self._connection = connect(root)
+        self._languages: tuple[tuple[str, int], list[str]] = (("", 0), [])
 
     @classmethod
     def open(
@@ -95,12 +102,22 @@ class Index:
         """Add documents, or replace those of the same source; the others stay. Does not wait for an update."""
         return self._updating(documents, progress).run(documents, remove_others=False)
 
+    def forget(self, *document_ids: str) -> Erased:
+        """Erase documents: their rows, every older version that held them, and every index made of their words.
+
+        Searches go on meanwhile, over the old table and then over the new one. Whether anything was left is for
+        :func:`~lavra.retrieval.erase.contains_text` to say. Forgetting what is not there rewrites the table all the
+        same: a document removed earlier may still lie in old versions.
+        """
+        with self._writer.whole():
+            return self._writer.erase(document_ids)
+
     def remove(self, document_ids: Collection[str]) -> None:
         """Take documents out of every search; to erase their text as well, :meth:`forget` them."""
         self._writer.remove(list(document_ids))
 
     def _updating(self, documents: Iterable[Document], progress: Progress | None) -> Updating:
-        total = len(documents) if isinstance(documents, Collection) else 0
+        total = length_hint(documents)
         return Updating(self._writer, self.embedder, self.chunking, self._snapshot, progress, total)
 
     # --- searches -----------------------------------------------------------------------------------------------
@@ -119,14 +136,9 @@ class Index:
         vector = self.embedder.queries([question])[0]
 
         def find(snapshot: Snapshot) -> tuple[Passage, ...]:
-            candidates, _ = find_candidates(snapshot, question, vector, where)
+            candidates = find_candidates(snapshot, self._stems(question, snapshot), vector, where)
             best = sorted(candidates, key=_reciprocal_rank, reverse=True)[:k]
-            rows = snapshot.shown([candidate.chunk_id for candidate in best], where)
-            return tuple(
-                _passage(rows[c.chunk_id], _reciprocal_rank(c), {"bm25": c.bm25, "cosine": c.cosine})
-                for c in best
-                if c.chunk_id in rows
-            )
+            return tuple(_passage(c.row, _reciprocal_rank(c), {"bm25": c.bm25, "cosine": c.cosine}) for c in best)
 
         passages = self._reading(find)
         confidence = passages[0].score if passages else 0.0
@@ -137,8 +149,9 @@ class Index:
         where = readable_by(roles)
         if not is_identifier(chunk_id):
             return None
-        row = self._reading(lambda snapshot: snapshot.shown([chunk_id], where)).get(chunk_id)
-        return None if row is None else _passage(row)
+        where = f"{in_list('chunk_id', [chunk_id])} AND {where}"
+        rows = self._reading(lambda snapshot: snapshot.read(SHOWN, where)).to_pylist()
+        return _passage(rows[0]) if rows else None
 
     def documents(self, roles: Collection[str]) -> list[IndexedDocument]:
         """The documents that ``roles`` may read, by source."""
@@ -154,17 +167,23 @@ class Index:
             for row in self._reading(find)
         ]
 
-    def stats(self) -> IndexStats:
-        """How much the index holds, over all roles."""
+    def stats(self) -> dict[str, int]:
+        """How many ``documents`` and ``chunks`` the index holds over all roles, and the vectors' ``dimension``."""
 
-        def count(snapshot: Snapshot) -> tuple[int, int]:
-            return len(snapshot.fingerprints()), snapshot.table.count_rows()
+        def count(snapshot: Snapshot) -> dict[str, int]:
+            return {"documents": len(snapshot.fingerprints()), "chunks": snapshot.table.count_rows()}
 
-        documents, chunks = self._reading(count)
-        size = sum(file.stat().st_size for file in self.root.rglob("*") if file.is_file())
-        return IndexStats(documents, chunks, size, self.embedder.name, self.embedder.dimension)
+        return {**self._reading(count), "dimension": self.embedder.dimension}
 
     # --- the newest version -------------------------------------------------------------------------------------
+
+    def _stems(self, question: str, snapshot: Snapshot) -> str:
+        """The stems to search for: the question analysed as the documents of the index were."""
+        version, languages = self._languages
+        if version != snapshot.version:
+            languages = snapshot.languages()
+            self._languages = (snapshot.version, languages)
+        return " ".join(analyse_query(question, "und", languages).split()[:MAX_STEMS])
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(self.root, self._connection)
@@ -189,20 +208,11 @@ class Index:
 class IndexedDocument:
     """A document as the index knows it."""
 
-    id: str
+    document_id: str
     source: str
     title: str
     language: str
     chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStats:
-    documents: int
-    chunks: int
-    bytes: int
-    embedder: str
-    dimension: int
 
 
 def _reciprocal_rank(candidate: Candidate) -> float:

@@ -25,10 +25,12 @@ class IndexSettings:
     embedder: str
     embedder_sha256: str
     dimension: int
+    vectors_trained: int = 0
+    """Rows that the vector index was trained on; 0 where there is none yet and vectors are compared one by one."""
     format: int = FORMAT
 
     def with_new_table(self) -> IndexSettings:
-        return replace(self, table=new_table_name())
+        return replace(self, table=new_table_name(), vectors_trained=0)
 
 
 def new_table_name() -> str:

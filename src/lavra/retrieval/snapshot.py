@@ -1,7 +1,7 @@
 """One version of the table, as a search reads it: whatever a writer does meanwhile, both halves see the same rows.
 
-Opening a version costs a fraction of a millisecond (the indexes stay in a cache that all snapshots share), so each
-search opens the newest.
+Opening a version costs a fraction of a millisecond (the indexes stay in a cache that all snapshots of a connection
+share), so each search opens the newest.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lavra.errors import LavraError
+from lavra.retrieval.schema import in_list
 from lavra.retrieval.settings import read_settings
-from lavra.retrieval.writer import in_list
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from lancedb.db import DBConnection
 
-FOUND = ["chunk_id", "document_id", "analysed", "vector"]
-"""What the fusion needs of each row that a search finds."""
-
 SHOWN = ["chunk_id", "document_id", "source", "title", "text", "start", "end", "headings", "page", "language"]
 """What a passage is made of."""
+
+FOUND = [*SHOWN, "analysed", "vector"]
+"""And what the fusion needs to know of it. Reading both at once costs less than a second look-up."""
+
+REFINE = 4
+"""The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full."""
+
+MIN_PARTITIONS = 24
+"""Partitions of the vector index that are searched at least; more if the reader's rights leave too few rows."""
 
 
 class Snapshot:
@@ -36,24 +42,34 @@ class Snapshot:
         self.settings = settings
         self.table: Any = connection.open_table(settings.table)
 
-    def dense(self, vector: np.ndarray, where: str, limit: int) -> list[dict[str, Any]]:
-        """The rows nearest to ``vector`` (dimension,) by cosine among those that ``where`` lets through."""
+    @property
+    def version(self) -> tuple[str, int]:
+        """Equal versions, equal rows."""
+        return self.settings.table, self.table.version
+
+    def dense(self, vector: np.ndarray, where: str, limit: int) -> pa.Table:
+        """The rows nearest to ``vector`` (dimension,) by cosine among those that ``where`` lets through.
+
+        Columns ``FOUND`` and ``_distance``, 1 − cosine.
+        """
+        return self.dense_query(vector, where).select([*FOUND, "_distance"]).limit(limit).to_arrow()
+
+    def dense_query(self, vector: np.ndarray, where: str) -> Any:
         query = self.table.search(vector, vector_column_name="vector").distance_type("cosine")
-        query = query.where(where, prefilter=True).select([*FOUND, "_distance"]).limit(limit)
-        return query.to_arrow().to_pylist()
+        query = query.minimum_nprobes(MIN_PARTITIONS).maximum_nprobes(0).refine_factor(REFINE)
+        return query.where(where, prefilter=True)
 
-    def lexical(self, stems: str, where: str, limit: int) -> list[dict[str, Any]]:
-        """The rows best by BM25 for any of these stems among those that ``where`` lets through."""
+    def lexical(self, stems: str, where: str, limit: int) -> pa.Table:
+        """The rows best by BM25 for any of these stems among those that ``where`` lets through.
+
+        Columns ``FOUND`` and ``_score``. Without stems nothing is found.
+        """
         if not stems:
-            return []
-        return self.lexical_query(stems, where).select([*FOUND, "_score"]).limit(limit).to_arrow().to_pylist()
+            import pyarrow as pa
 
-    def bm25(self, stems: str, chunk_ids: Sequence[str]) -> dict[str, float]:
-        """The BM25 of these chunks; one that shares no stem is absent."""
-        if not stems or not chunk_ids:
-            return {}
-        query = self.lexical_query(stems, in_list("chunk_id", chunk_ids)).select(["chunk_id", "_score"])
-        return {row["chunk_id"]: row["_score"] for row in query.limit(len(chunk_ids)).to_arrow().to_pylist()}
+            empty = self.table.schema.empty_table().select(FOUND)
+            return empty.append_column("_score", pa.array([], pa.float32()))
+        return self.lexical_query(stems, where).select([*FOUND, "_score"]).limit(limit).to_arrow()
 
     def lexical_query(self, stems: str, where: str) -> Any:
         from lancedb import query
@@ -63,19 +79,20 @@ class Snapshot:
         match = make(stems, "analysed", operator=query.FullTextOperator.OR)
         return self.table.search(match).where(where, prefilter=True)
 
+    def bm25(self, stems: str, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """The BM25 of these chunks; one that shares no stem is absent."""
+        if not stems or not chunk_ids:
+            return {}
+        query = self.lexical_query(stems, in_list("chunk_id", chunk_ids)).select(["chunk_id", "_score"])
+        found = query.limit(len(chunk_ids)).to_arrow()
+        return dict(zip(found["chunk_id"].to_pylist(), found["_score"].to_pylist(), strict=True))
+
     def read(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """These columns of all rows that ``where`` lets through."""
         query = self.table.search()
         if where is not None:
             query = query.where(where)
         return query.select(list(columns)).to_arrow()
-
-    def shown(self, chunk_ids: Sequence[str], where: str) -> dict[str, dict[str, Any]]:
-        """What is shown of these chunks, by identifier; those that ``where`` does not let through are absent."""
-        if not chunk_ids:
-            return {}
-        found = self.read(SHOWN, f"{in_list('chunk_id', chunk_ids)} AND {where}")
-        return {row["chunk_id"]: row for row in found.to_pylist()}
 
     def languages(self) -> list[str]:
         """The languages of the documents, most frequent first."""
@@ -90,5 +107,9 @@ class Snapshot:
     def vectors(self, document_ids: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors of these documents' chunks, by the digest of what was embedded."""
         found = self.read(["said_digest", "vector"], in_list("document_id", document_ids))
-        matrix = found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.settings.dimension)
-        return dict(zip(found["said_digest"].to_pylist(), matrix, strict=True))
+        return dict(zip(found["said_digest"].to_pylist(), matrix(found["vector"]), strict=True))
+
+
+def matrix(vectors: pa.ChunkedArray) -> np.ndarray:
+    """A column of vectors as (rows, dimension) float32."""
+    return vectors.combine_chunks().flatten().to_numpy().reshape(len(vectors), -1)

@@ -14,14 +14,16 @@ Searches take neither: each reads one version of the table.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lavra.errors import LavraError
-from lavra.retrieval.schema import arrow_schema, create_indexes
+from lavra.retrieval.schema import arrow_schema, create_indexes, create_vector_index, in_list
 from lavra.retrieval.settings import NAME, IndexSettings, read_settings, write_settings
 
 if TYPE_CHECKING:
@@ -39,6 +41,23 @@ SMALL_FRAGMENTS = 20
 OLD_VERSIONS = timedelta(minutes=10)
 """How long replaced versions are kept for searches that still read them. Keeping is not erasing: see erasure.py."""
 
+VECTOR_INDEX_ROWS = 8_000
+"""From here on a vector index finds faster than comparing every vector (``benchmarks/search_latency.py``)."""
+
+RETRAIN = 4
+"""The vector index is trained anew when the table has grown this many times: its partitions became too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure took out of the index, for the receipt; it holds no text."""
+
+    document_ids: tuple[str, ...]
+    chunks: int
+    bytes: int
+    """Size of the files deleted: those of the whole old table, whose other rows were written anew."""
+    seconds: float
+
 
 class Writer:
     """Owns the changes to the index at ``root``; any number of these, in any number of processes, take turns."""
@@ -50,6 +69,7 @@ class Writer:
         self._wait = wait
         self._commit = FileLock(root / "commit.lock")
         self._whole = FileLock(root / "whole.lock")
+        self._connection = connect(root)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -61,10 +81,7 @@ class Writer:
     def committing(self) -> Iterator[Table]:
         """The current table, for one change."""
         with self._taking(self._commit, "being written to"):
-            settings = read_settings(self.root)
-            if settings is None:
-                raise LavraError(f"the index at {self.root} was deleted while it was open: open it again")
-            yield connect(self.root).open_table(settings.table)
+            yield self._connection.open_table(self._settings().table)
 
     def create(self, settings: IndexSettings) -> IndexSettings:
         """Make an empty table and switch to it, unless another writer made one meanwhile; the settings that hold."""
@@ -74,17 +91,6 @@ class Writer:
             self._create_table(settings)
             write_settings(self.root, settings)
             return settings
-
-    def replace_table(self, settings: IndexSettings, batches: Any) -> None:
-        """Write a table of ``batches`` under a new name, switch to it, and delete every other file of the old one.
-
-        A kill before the switch leaves the old table as it was, a kill after it the new one; what is left over in
-        either case goes with the next ``sweep``.
-        """
-        with self._taking(self._commit, "being written to"):
-            self._create_table(settings, batches)
-            write_settings(self.root, settings)
-            self._sweep(settings)
 
     def sweep(self) -> None:
         """Delete what a killed process left behind."""
@@ -116,27 +122,70 @@ class Writer:
             for start in range(0, len(document_ids), 1_000):
                 table.delete(in_list("document_id", document_ids[start : start + 1_000]))
 
+    def erase(self, document_ids: Sequence[str]) -> Erased:
+        """Write every other row to a new table, switch to it, and delete all files of the old one.
+
+        Nothing is left to chance: not deleted rows in data files, not old versions, not the terms in the indexes. A
+        kill before the switch leaves the old table as it was, a kill after it the new one and files that the next
+        ``sweep`` deletes; erasing again does so too.
+        """
+        started = time.perf_counter()
+        with self._taking(self._commit, "being written to"):
+            settings = self._settings()
+            self._sweep(settings)
+            old: Any = self._connection.open_table(settings.table)
+            of_these = in_list("document_id", document_ids)
+            chunks = old.count_rows(of_these)
+            successor = settings.with_new_table()
+            self._create_table(successor, old.search().where(f"NOT ({of_these})").to_batches())
+            successor = self._train(self._connection.open_table(successor.table), successor)
+            write_settings(self.root, successor)
+            freed = self._sweep(successor)
+        return Erased(tuple(document_ids), chunks, freed, time.perf_counter() - started)
+
     def maintain(self, *, thoroughly: bool = False) -> None:
         """Compact small files and bring the indexes up to date, where enough has gathered to be worth it."""
-        with self.committing() as table:
-            stats: Any = table.stats()
-            lexical = table.index_stats("analysed_idx")
-            unindexed = lexical.num_unindexed_rows if lexical is not None else table.count_rows()
-            small = stats["fragment_stats"]["num_small_fragments"]
+        with self._taking(self._commit, "being written to"):
+            settings = self._settings()
+            table: Any = self._connection.open_table(settings.table)
+            stats = table.index_stats("analysed_idx")
+            unindexed = stats.num_unindexed_rows
+            small = table.stats()["fragment_stats"]["num_small_fragments"]
             if unindexed >= UNINDEXED_ROWS or small >= SMALL_FRAGMENTS or (thoroughly and (unindexed or small > 1)):
                 table.optimize(cleanup_older_than=OLD_VERSIONS)
+            trained = self._train(table, settings)
+            if trained != settings:
+                write_settings(self.root, trained)
+
+    def _train(self, table: Table, settings: IndexSettings) -> IndexSettings:
+        """Give a table that has outgrown comparing vectors one by one, or its partitions, a new vector index."""
+        rows = table.count_rows()
+        if rows < max(VECTOR_INDEX_ROWS, RETRAIN * settings.vectors_trained):
+            return settings
+        create_vector_index(table)
+        return replace(settings, vectors_trained=rows)
 
     def _create_table(self, settings: IndexSettings, batches: Any = None) -> None:
         schema = arrow_schema(settings.dimension)
-        table = connect(self.root).create_table(settings.table, data=batches, schema=schema)
+        table = self._connection.create_table(settings.table, data=batches, schema=schema)
         create_indexes(table)
 
-    def _sweep(self, settings: IndexSettings) -> None:
+    def _sweep(self, settings: IndexSettings) -> int:
+        """Delete every table but the current one; how many bytes that were."""
+        freed = 0
         for entry in self.root.iterdir():
             if entry.suffix == ".lance" and entry.stem != settings.table:
-                shutil.rmtree(entry, ignore_errors=True)
+                freed += sum(file.stat().st_size for file in entry.rglob("*") if file.is_file())
+                shutil.rmtree(entry)
             elif entry.name.startswith(f".{NAME}."):
                 entry.unlink(missing_ok=True)
+        return freed
+
+    def _settings(self) -> IndexSettings:
+        settings = read_settings(self.root)
+        if settings is None:
+            raise LavraError(f"the index at {self.root} was deleted while it was open: open it again", status=404)
+        return settings
 
     @contextmanager
     def _taking(self, lock: Any, doing: str) -> Iterator[None]:
@@ -160,22 +209,3 @@ def connect(root: Path) -> DBConnection:
     import lancedb
 
     return lancedb.connect(root)
-
-
-def in_list(column: str, values: Sequence[str]) -> str:
-    """A filter for a column of identifiers of our own making.
-
-    Raises:
-        LavraError: an identifier that is none of ours; identifiers from outside never reach a filter unchecked.
-    """
-    for value in values:
-        if not is_identifier(value):
-            raise LavraError(f"{value[:80]!r} is not the identifier of a document or passage", status=404)
-    if not values:
-        return "false"
-    listed = ", ".join(f"'{value}'" for value in values)
-    return f"{column} IN ({listed})"
-
-
-def is_identifier(value: str) -> bool:
-    return 0 < len(value) <= 120 and value.isascii() and all(c.isalnum() or c in "-_.:#" for c in value)
