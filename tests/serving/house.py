@@ -164,13 +164,13 @@ class House:
         asked = {word for word in re.findall(r"\w+", question.lower()) if len(word) > 3}
         found = []
         for held in self.readable(roles):
-            for match in re.finditer(r"[^\n.]{20,}?\.(?!\d)", held.text):
+            for match in re.finditer(r"\S(?:[^\n.]|\.\d){20,}\.", held.text):
                 words = set(re.findall(r"\w+", match[0].lower()))
                 if common := len(asked & words):
                     headings = tuple(
                         s.label for s in held.spans if s.kind == "heading" and s.level > 1 and s.start < match.start()
                     )
-                    start = match.start() + len(match[0]) - len(match[0].lstrip())
+                    start = match.start()
                     found.append((-common, len(found), held, start, match.end(), headings[-1:]))
         return tuple(
             Citation(n, f"{held.id}-{start}", held.id, held.source, held.title, held.text[start:end], start, end,

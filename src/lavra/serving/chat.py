@@ -19,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 
 from lavra.assistants.events import Answer, Event, Retrieved, TextDelta
 from lavra.errors import LavraError
-from lavra.inference.sampling import Sampling
 from lavra.serving.access import Caller, caller_of
 from lavra.serving.context import Context, context_of
 from lavra.serving.errors import ApiError, error_body, error_body_of
@@ -44,7 +43,7 @@ async def chat_completions(
     body.refuse_unsupported()
     name, assistant = context.assistant(body.model)
     messages = body.conversation()
-    sampling = body.sampling(getattr(assistant, "sampling", None) or Sampling())
+    sampling = body.sampling(getattr(assistant, "sampling", None))
 
     def produce(cancelled: Callable[[], bool]) -> Iterator[Event]:
         return assistant.answer(messages, roles=caller.roles, sampling=sampling, cancelled=cancelled)

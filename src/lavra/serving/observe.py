@@ -77,7 +77,9 @@ class Observe:
         finally:
             seconds = time.perf_counter() - began
             # The route's pattern, not the path: a scanner must not be able to make labels.
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path", None)
+            if route is None:
+                route = "/static" if scope["path"].startswith("/static/") else "other"
             self.metrics.requests.labels(scope["method"], route, status or "closed").inc()
             self.metrics.latency.labels(route).observe(seconds)
             if not route.startswith(("/static", "/health", "/metrics")):

@@ -148,8 +148,8 @@ class ChatRequest(BaseModel):
             raise ApiError("The last message must be the user's question.", code="invalid_value", param="messages")
         return messages
 
-    def sampling(self, default: Sampling) -> Sampling:
-        """``default`` with what the request says."""
+    def sampling(self, default: Sampling | None) -> Sampling | None:
+        """``default`` with what the request says; ``default`` itself, be it None, where it says nothing."""
         given: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
@@ -158,7 +158,8 @@ class ChatRequest(BaseModel):
         if self.stop is not None:
             stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
             given["stop"] = tuple(text for text in stop if text)
-        return replace(default, **{name: value for name, value in given.items() if value is not None})
+        said = {name: value for name, value in given.items() if value is not None}
+        return replace(default or Sampling(), **said) if said else default
 
 
 def source_url(citation: Citation) -> str:
