@@ -1,7 +1,8 @@
 """The assistant: a model, a prompt and (for the ways that retrieve) an index, answering with checked citations.
 
 This is the thing that is compared, released and served. One question goes: retrieve with the reader's roles → refuse
-if nothing found is good enough → fit the sources into the window → generate → cite each sentence by what supports it.
+if nothing found is good enough → fit the sources into the window → generate → show the sentences that a source
+supports, with the source's number → where there is none, quote the sources.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from lavra.assistants.citing import SUPPORT, Citer, Sources, Support, best_window
 from lavra.assistants.events import (
@@ -21,6 +23,7 @@ from lavra.assistants.events import (
     TextDelta,
     passage_place,
 )
+from lavra.assistants.quoting import best_quotes
 from lavra.errors import LavraError
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
@@ -33,6 +36,9 @@ FOLLOW_UP = 4
 """A question of fewer words than this ("and in 2023?") is searched for together with the one before."""
 
 
+Grounding = Literal["strict", "cite"]
+
+
 @dataclass(frozen=True)
 class AnswerSettings:
     """How an assistant answers; part of its recipe."""
@@ -43,6 +49,9 @@ class AnswerSettings:
     """Confidence below which it refuses; ``None`` takes the one measured for the index's fusion."""
     support: float = SUPPORT
     """Share of a sentence that must stand in a source for the source to be cited."""
+    grounding: Grounding = "strict"
+    """``strict``: only sentences that a source supports are shown, and where there is none the sources are quoted.
+    ``cite``: everything is shown as it comes, and what is supported is cited."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=256))
 
 
@@ -84,7 +93,10 @@ class Assistant:
         sampling = sampling or self.settings.sampling
         found = self.index.search(search_text(question, history), roles=roles, k=self.settings.passages)
         retrieved = time.perf_counter() - started
-        language = self.prompt.language(self._language(question))
+        language = self._language(question)
+        if language == "und" and found.passages:
+            language = found.passages[0].language
+        language = self.prompt.language(language)
         sources = Sources([passage.text for passage in found.passages], language)
         offered = tuple(
             citation(passage, best_window(sources, place, question)) for place, passage in enumerate(found.passages)
@@ -101,8 +113,27 @@ class Assistant:
             yield Answer(text, answerable=False, timings=timings)
             return
         prompt = self._fit(question, found.passages, history, language, sampling.max_tokens)
-        citer = Citer(sources, self.settings.support)
-        yield from stream(self.engine, prompt, sampling, cancelled, started, citer, found.passages, retrieved)
+        strict = self.settings.grounding == "strict"
+        citer = Citer(sources, self.settings.support, strict=strict, question=question)
+        for event in stream(self.engine, prompt, sampling, cancelled, started, citer, found.passages, retrieved):
+            if not (isinstance(event, Answer) and strict and not event.text and event.finish_reason != "cancelled"):
+                yield event
+                continue
+            quotes = best_quotes(question, sources, self.index.embedder)
+            text = "\n\n".join(
+                [self.prompt.quoting(language)]
+                + [f"“{sources.texts[q.source][q.start : q.end]}” [{q.source + 1}]" for q in quotes]
+            )
+            yield TextDelta(text)
+            total = time.perf_counter() - started
+            yield replace(
+                event,
+                text=text,
+                citations=cited_places(quotes, found.passages),
+                finish_reason="stop",
+                quoted=True,
+                timings={"retrieve": retrieved, "first_token": total, "total": total},
+            )
 
     def _fit(
         self, question: str, passages: Sequence[Passage], history: list[Turn], language: str, reserve: int
@@ -175,18 +206,19 @@ def stream(
     text, tokens, first = "", 0, 0.0
     finish: FinishReason = "stop"
     for piece in engine.stream(prompt, sampling, cancelled=cancelled):
-        tokens += piece.token_id is not None
-        first = first or time.perf_counter() - started
+        tokens += piece.token_id >= 0
         if delta := "".join(citer.push(piece.text)) if citer else piece.text:
+            first = first or time.perf_counter() - started
             text += delta
             yield TextDelta(delta)
         if piece.finish_reason:
             finish = piece.finish_reason
+        elif citer and citer.stuck:
+            break
     if citer and (delta := "".join(citer.close())):
         text += delta
         yield TextDelta(delta)
-    cited = sorted(citer.cited.items()) if citer else []
-    citations = tuple(citation(passages[source], support) for source, support in cited)
+    citations = cited_places(list(citer.cited.values()) if citer else [], passages)
     timings = {"retrieve": retrieve, "first_token": first, "total": time.perf_counter() - started}
     yield Answer(
         text.strip(),
@@ -196,6 +228,14 @@ def stream(
         completion_tokens=tokens,
         timings=timings,
     )
+
+
+def cited_places(supports: Sequence[Support], passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """A citation for each source, in the order of their numbers, quoting the first support named for it."""
+    first: dict[int, Support] = {}
+    for support in supports:
+        first.setdefault(support.source, support)
+    return tuple(citation(passages[source], support) for source, support in sorted(first.items()))
 
 
 def last_question(messages: Sequence[Message]) -> tuple[str, list[Turn]]:

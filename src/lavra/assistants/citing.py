@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from lavra.assistants.sentences import ends_sentence, sentences
 from lavra.retrieval.analysis import LANGUAGES, analyse
 
-SUPPORT = 0.5
+SUPPORT = 0.45
 """Support from which a source is cited; measured by ``benchmarks/citations.py``."""
+VAIN = 3
+"""Sentences in a row that were repeated or unsupported, after which a strict answer ends."""
 QUOTE = 320
 """Characters of a quote beyond which only one sentence of a source is quoted, not two."""
 
@@ -55,7 +57,7 @@ class Sources:
         frequency: Counter[str] = Counter()
         for text in texts:
             spans = sentences(text)
-            words = [self._words(text[start:end]) for start, end in spans]
+            words = [self.words(text[start:end]) for start, end in spans]
             windows = [(start, end, own) for (start, end), own in zip(spans, words, strict=True)]
             windows += [
                 (spans[i][0], spans[i + 1][1], words[i] | words[i + 1])
@@ -67,12 +69,13 @@ class Sources:
         self._weight = {word: math.log(1 + (len(texts) + 0.5) / (count + 0.5)) for word, count in frequency.items()}
         self._unseen = math.log(1 + (len(texts) + 0.5) / 0.5)
 
-    def _words(self, text: str) -> frozenset[str]:
+    def words(self, text: str) -> frozenset[str]:
+        """The content words of a text, as they are compared."""
         return frozenset(analyse(text, self.language).split()) - _STOP
 
     def support(self, sentence: str) -> list[Support]:
         """Each source's best support for a sentence, best first; empty where the sentence says nothing checkable."""
-        words = self._words(_MARKER.sub("", sentence))
+        words = self.words(_MARKER.sub("", sentence))
         if len(words) < 2:
             return []
         numbers = {word for word in words if any(character.isdigit() for character in word)}
@@ -101,73 +104,116 @@ def best_window(sources: Sources, source: int, sentence: str) -> Support:
 
 
 class Citer:
-    """Puts citations into an answer while it streams.
+    """Puts citations into an answer while it streams, and in ``strict`` mode keeps out what nothing supports.
 
-    ``push`` takes the model's text as it comes and yields what to show; a marker ``[n]`` appears after each supported
-    sentence as soon as the sentence has ended. ``cited`` then holds the best support of every source cited.
+    ``push`` takes the model's text as it comes and yields what to show. Not strict: every character as it comes, and a
+    marker ``[n]`` after each supported sentence as soon as it has ended. Strict: a sentence is shown when it has ended
+    and only if a source supports it, if it says something that the question did not, and if it was not said before.
+    ``cited`` holds the best support of every source cited; ``stuck`` tells that going on is pointless.
     """
 
-    def __init__(self, sources: Sources, threshold: float = SUPPORT) -> None:
+    def __init__(
+        self, sources: Sources, threshold: float = SUPPORT, *, strict: bool = False, question: str = ""
+    ) -> None:
         self._sources = sources
         self._threshold = threshold
-        self._shown = ""
-        """What was yielded, up to the last sentence's end."""
+        self._strict = strict
+        self._question = sources.words(question)
+        self._gap = ""
+        """White space before the sentence in progress."""
         self._sentence = ""
         self._held = ""
         """The end of the text so far that may yet turn out to be a marker."""
         self._hints: list[int] = []
+        self._said: set[str] = set()
+        self._in_vain = 0
         self.cited: dict[int, Support] = {}
         self.supported = 0
         self.unsupported = 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the last sentences were repetitions or had no support: the model has nothing more to say."""
+        return self._strict and self._in_vain >= VAIN
 
     def push(self, text: str) -> Iterator[str]:
         """Text to show now."""
         text = self._take_hints(self._held + text)
         held = _UNFINISHED_MARKER.search(text)
-        cut = (
-            held.start() if held and "[" in held.group() else len(text.rstrip()) if text != text.rstrip() else len(text)
-        )
+        cut = held.start() if held and "[" in held.group() else len(text.rstrip())
         # White space is held as well: a marker belongs before it.
         self._held, text = text[cut:], text[:cut]
         for character in text:
-            if character.isspace() and self._sentence and self._at_end(character):
-                yield from self._finish()
+            if character.isspace():
+                if self._sentence and (character == "\n" or ends_sentence(self._sentence, len(self._sentence))):
+                    yield from self._finish()
+                if not self._sentence:
+                    self._gap += character
+                    continue
+            if not self._sentence and not self._strict:
+                yield self._take_gap()
             self._sentence += character
-            self._shown += character
-            yield character
+            if not self._strict:
+                yield character
 
     def close(self) -> Iterator[str]:
         """The rest, with the last sentence's marker."""
         rest, self._held = self._held.rstrip(), ""
         if rest:
+            if not self._sentence and not self._strict:
+                yield self._take_gap()
             self._sentence += rest
-            yield rest
+            if not self._strict:
+                yield rest
         yield from self._finish()
+
+    def _take_gap(self) -> str:
+        gap, self._gap = self._gap, ""
+        return gap
 
     def _take_hints(self, text: str) -> str:
         for match in _MARKER.finditer(text):
             self._hints += [int(number) - 1 for number in re.findall(r"\d+", match.group(1))]
         return _MARKER.sub("", text)
 
-    def _at_end(self, following: str) -> bool:
-        return following == "\n" or ends_sentence(self._shown, len(self._shown))
-
     def _finish(self) -> Iterator[str]:
-        sentence, self._sentence = self._sentence.strip(), ""
-        ranked = self._sources.support(sentence)
+        sentence, self._sentence = self._sentence, ""
         hints, self._hints = self._hints, []
-        if not ranked:
+        support = self._judge(sentence, hints) if sentence.strip() else None
+        if support is None:
             return
+        marker = f" [{support.source + 1}]"
+        if not self._strict:
+            yield marker
+        else:
+            gap = self._take_gap()
+            yield (gap if self.supported > 1 else "") + sentence + marker
+
+    def _judge(self, sentence: str, hints: Sequence[int]) -> Support | None:
+        """The support to cite, or nothing; counts and remembers."""
+        ranked = self._sources.support(sentence)
         # A hint is believed over a slightly better source, since repeated texts support a sentence equally well.
         hinted = [support for support in ranked if support.source in hints and support.score >= self._threshold]
-        chosen = (hinted or ranked)[0]
-        if chosen.score < self._threshold:
-            self.unsupported += 1
-            return
+        chosen = next(iter(hinted or ranked), None)
+        if self._strict and not self._adds(sentence):
+            self._in_vain += 1
+            return None
+        if chosen is None or chosen.score < self._threshold:
+            self.unsupported += chosen is not None
+            self._in_vain += 1
+            return None
+        self._in_vain = 0
         self.supported += 1
         before = self.cited.get(chosen.source)
         if before is None or before.score < chosen.score:
             self.cited[chosen.source] = chosen
-        marker = f" [{chosen.source + 1}]"
-        self._shown += marker
-        yield marker
+        return chosen
+
+    def _adds(self, sentence: str) -> bool:
+        """Whether a sentence says something, and something new: more than the question, and not said already."""
+        words = self._sources.words(sentence)
+        key = " ".join(sorted(words))
+        if key in self._said or sentence.rstrip().endswith("?"):
+            return False
+        self._said.add(key)
+        return bool(words - self._question)

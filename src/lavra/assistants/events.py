@@ -77,6 +77,8 @@ class Answer:
     finish_reason: FinishReason = "stop"
     answerable: bool = True
     """False: nothing good enough was found, and the text says so."""
+    quoted: bool = False
+    """True: the model said nothing that the sources support, so the text quotes them."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     timings: dict[str, float] = field(default_factory=dict)

@@ -125,9 +125,9 @@ def ingest(
 def _show_ingested(done: Ingested) -> None:
     report = done.report
     if done.found:
-        print(f"Nothing changed since the last time: {report.documents} documents in {done.artifact.id}.")
+        print(f"Nothing changed since the last time: {report.kept} documents in {done.artifact.id}.")
         return
-    print(f"{report.documents} documents, {report.characters:,} characters, in {done.artifact.id}.")
+    print(f"{report.kept} documents, {report.characters:,} characters, in {done.artifact.id}.")
     if report.skipped:
         print(f"Not read: {len(report.skipped)}")
         for skipped in report.skipped[:50]:
@@ -196,7 +196,7 @@ def ask(
 
     from lavra.assistants.events import Answer, Message
     from lavra.cli.console import show_answer
-    from lavra.inference.sampling import validate
+    from lavra.inference.sampler import validate
 
     here = _workspace(workspace)
     here.ready()
@@ -322,7 +322,7 @@ def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:
                 resolve(
                     here._beside(reference),
                     pull=True,
-                    progress=lambda done, total, name=reference: report(f"Pulling {name}", done, total),
+                    progress=lambda done, total, name=reference: report(f"Pulling {name}", done, total or 0),
                 )
 
 
@@ -485,7 +485,7 @@ def models_pull(
     for name in names:
         with progress() as report:
             model = resolve(
-                name, pull=True, progress=lambda done, total, name=name: report(f"Pulling {name}", done, total)
+                name, pull=True, progress=lambda done, total, name=name: report(f"Pulling {name}", done, total or 0)
             )
         print(f"{model.name}: {model.path} (SHA-256 {model.sha256[:16]}…, {model.licence})")
 

@@ -10,21 +10,18 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from lavra.errors import LavraError
 from lavra.store.files import digest
 
 DEFAULT = "grounded"
 _TEMPLATES = Path(__file__).parent / "templates"
-_TEXTS = ("system", "user", "refusal")
+_TEXTS = ("system", "user", "refusal", "quoting")
 
 
-class Turn(TypedDict):
-    """One turn of a conversation, as chat templates expect it."""
-
-    role: str
-    content: str
+Turn = dict[str, str]
+"""One turn of a conversation, as chat templates expect it: ``role`` and ``content``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """``texts[language]["system" | "user" | "refusal"]``; the first language is the one to fall back on."""
+    """``texts[language]["system" | "user" | "refusal" | "quoting"]``; the first language is the one to fall back on."""
 
     name: str
     version: int
@@ -82,6 +79,10 @@ class PromptTemplate:
     def refusal(self, language: str) -> str:
         """What is said when the documents do not answer."""
         return self.render("refusal", language)
+
+    def quoting(self, language: str) -> str:
+        """What introduces quotes, when sources are quoted in place of an answer of the model's own."""
+        return self.render("quoting", language)
 
 
 def load_template(reference: str = DEFAULT) -> PromptTemplate:

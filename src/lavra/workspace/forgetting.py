@@ -20,7 +20,7 @@ from lavra.errors import LavraError
 from lavra.store import Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
-from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent
+from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent, stated_licences
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
     Raises:
         LavraError: where no document, or more than one, is called so.
     """
-    from lavra.corpus.ingest import forget_document, load_documents
+    from lavra.corpus.ingest import forget_document, load_documents, load_report
     from lavra.retrieval.erase import contains_text
 
     store = workspace.store
-    with workspace._alone("corpus"), workspace._alone("index"):
+    with workspace.alone("corpus"), workspace.alone("index"):
         corpus = workspace.corpus()
         if corpus is None:
             raise LavraError("there are no documents to forget: nothing was ingested.")
@@ -73,9 +73,10 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         recipe["forgotten"] = sorted(workspace.forgotten())
 
         def build(draft: Draft) -> None:
-            kept = forget_document(corpus.path, draft.path, document.id)
-            draft.metrics.update(documents=kept.documents, characters=kept.characters)
-            draft.licences.extend(licence for licence in kept.licences if licence)
+            forget_document(corpus.path, draft.path, document.id)
+            report = load_report(draft.path)
+            draft.metrics.update(documents=report.kept, characters=report.characters)
+            draft.licences.extend(stated_licences(report))
 
         remaining = store.make("corpus", {}, recipe, build)
         store.set_ref("corpus", remaining.id)

@@ -70,7 +70,7 @@ class Running:
         trial = read_bytes(filename, data, workspace.read_settings(roles=sorted(roles)))
         if not any(isinstance(result, Document) for result in trial):
             return [result for result in trial if isinstance(result, Skipped)]
-        with workspace._alone("uploads"):
+        with workspace.alone("uploads"):
             path = _free_name(folder, filename)
             _say_roles(folder, path.name, roles)
             write_atomically(path, data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,6 +56,7 @@ class AnswerSection(Section):
     prompt: str = "grounded"
     passages: int = Field(default=4, ge=1, le=50)
     threshold: float | None = Field(default=None, ge=0, le=1)
+    grounding: Literal["strict", "cite"] = "strict"
     temperature: float = Field(default=0.0, ge=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -102,6 +103,7 @@ name = {{name}}
 # prompt = "grounded"              # or a TOML file of your own
 # passages = 4                     # sources offered to the model
 # threshold = 0.5                  # confidence below which it says that it found nothing; measured when not set
+# grounding = "strict"             # show only what a source supports; "cite" shows all and cites what is supported
 # temperature = 0.0                # 0 is greedy
 # top_k = 0
 # top_p = 1.0

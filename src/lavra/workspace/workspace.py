@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``; ``total`` 0 where it is not known."""
 
+PATIENCE = 600.0
+"""Seconds that a process waits for another that changes the corpus or the index."""
 STORE = ".lavra"
 UPLOADS = "uploads"
 """Where files uploaded to the server are kept: beside ``lavra.toml``, for people to see."""
@@ -137,7 +140,7 @@ class Workspace:
             if not root.exists():
                 raise LavraError(f"{root} does not exist: give a file or a folder to ingest.")
         reading = self.read_settings(licence=licence, owner=owner, roles=roles, max_megabytes=max_megabytes)
-        with self._alone("corpus"):
+        with self.alone("corpus"):
             previous = None if fresh else self.corpus()
             said = _plain(asdict(reading))
             del said["forgotten"]
@@ -160,10 +163,10 @@ class Workspace:
                     previous=previous.path if previous else None,
                     progress=lambda done, total, label: progress("Reading", done, total),
                 )
-                if not report.documents:
+                if not report.kept:
                     raise LavraError(nothing_read(roots, report))
-                draft.metrics.update(documents=report.documents, characters=report.characters)
-                draft.licences.extend(licence for licence in report.licences if licence)
+                draft.metrics.update(documents=report.kept, characters=report.characters)
+                draft.licences.extend(stated_licences(report))
                 made.append(report)
 
             artifact = self.store.make("corpus", {}, recipe, build)
@@ -214,7 +217,7 @@ class Workspace:
         if corpus is None:
             raise LavraError("nothing was ingested yet: run `lavra ingest FOLDER` first.")
         embedder = self.embedder
-        with self._alone("index"):
+        with self.alone("index"):
             if rebuild:
                 self._remove_live_index()
             index = self.live_index
@@ -337,7 +340,8 @@ class Workspace:
         """The workspace's assistant, with model and index loaded, recorded in the store."""
         from lavra.assistants.assistant import AnswerSettings, Assistant
         from lavra.corpus.language import detect_language
-        from lavra.inference.sampling import Sampling, validate
+        from lavra.inference.sampler import validate
+        from lavra.inference.sampling import Sampling
         from lavra.prompting import load_template
 
         index_artifact = self.ready()
@@ -352,7 +356,9 @@ class Workspace:
             seed=section.seed,
         )
         validate(sampling)
-        answering = AnswerSettings(passages=section.passages, threshold=section.threshold, sampling=sampling)
+        answering = AnswerSettings(
+            passages=section.passages, threshold=section.threshold, grounding=section.grounding, sampling=sampling
+        )
         own = self.root / section.prompt
         prompt = load_template(str(own) if section.prompt.endswith(".toml") else section.prompt)
         languages = self.settings.documents.languages
@@ -380,7 +386,7 @@ class Workspace:
             self.live_index,
             prompt,
             answering,
-            language=lambda text: detect_language(text, languages),
+            language=lambda text: detect_language(text, languages, min_letters=4),
         )
 
     def ask(
@@ -398,23 +404,20 @@ class Workspace:
 
     # ── one at a time ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _alone(self, what: str) -> FileLock:
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
         """Only one process changes the corpus, or the index, at one time; a second waits, and says so in the end."""
-        return _PatientLock(self.store.root / f"{what}.lock", what)
-
-
-class _PatientLock(FileLock):
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(path, timeout=600)
-        self._what = what
-
-    def __enter__(self) -> Any:
         try:
-            return super().__enter__()
+            lock = FileLock(self.store.root / f"{what}.lock", timeout=PATIENCE)
+            lock.acquire()
         except Timeout as error:
             raise LavraError(
-                f"another process has been changing the {self._what} for ten minutes: wait for it, or end it."
+                f"another process has been changing the {what} for {PATIENCE / 60:.0f} minutes: wait for it or end it."
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 class _Counted:
@@ -438,6 +441,13 @@ def embedder_reference(workspace: Workspace) -> ResolvedModel:
     return workspace._resolved(workspace.settings.models.embedder)
 
 
+def stated_licences(report: IngestReport) -> list[str]:
+    """The licences that documents state; "none stated" is not one."""
+    from lavra.corpus.report import NONE_STATED
+
+    return [licence for licence in report.licences if licence != NONE_STATED]
+
+
 def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
     """One sentence for an ingest that found nothing to read."""
     where = ", ".join(str(root) for root in roots)
@@ -448,8 +458,8 @@ def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
     return f"nothing was ingested from {where}: {first.source} ({first.reason}){more}."
 
 
-def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(what, done, total)
+def _named(progress: Progress, what: str) -> Callable[[int, int | None], None]:
+    return lambda done, total: progress(what, done, total or 0)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Quoting: what the sources themselves say to a question, when the model has nothing to say that they support.
+
+A small model, or one that does not speak the documents' language, writes sentences that no source supports. They are
+kept out (``citing``), and the reader gets the sentences of the sources that are nearest to the question: by meaning
+(the embedder's cosine) and by words. How often that answers is measured by ``benchmarks/answers.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from lavra.assistants.citing import QUOTE, Sources, Support
+from lavra.assistants.sentences import sentences
+
+LEXICAL = 0.15
+"""Weight of the share of the question's words beside the cosine; cosines of E5 lie close together."""
+RANK = 0.01
+"""What each place further down the list of passages costs."""
+SHORTEST = 25
+"""Characters below which a line is a heading or a label, not something to quote."""
+
+
+class TextEmbedder(Protocol):
+    """The part of ``lavra.inference.embedder.Embedder`` that quoting needs."""
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def queries(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def best_quotes(question: str, sources: Sources, embedder: TextEmbedder, *, count: int = 2) -> list[Support]:
+    """The ``count`` sentences nearest to the question, best first; ``score`` is comparable within one call only."""
+    spans = [
+        (source, start, end)
+        for source, text in enumerate(sources.texts)
+        for start, end in sentences(text)
+        if SHORTEST <= end - start <= 2 * QUOTE and not text[start:end].endswith("?")
+    ]
+    if not spans:
+        return [Support(0, 0.0, 0, len(sources.texts[0]))] if sources.texts else []
+    texts = [sources.texts[source][start:end] for source, start, end in spans]
+    cosines = embedder.documents(texts) @ embedder.queries([question])[0]
+    asked = sources.words(question)
+    found = []
+    for (source, start, end), text, cosine in zip(spans, texts, cosines, strict=True):
+        shared = len(asked & sources.words(text)) / max(1, len(asked))
+        found.append(Support(source, float(cosine) + LEXICAL * shared - RANK * source, start, end))
+    return sorted(found, key=lambda support: -support.score)[:count]
