@@ -47,8 +47,8 @@ def fold(text: str) -> str:
     """Lower-case, compatibility-normalised (ligatures, widths), without accents or invisible characters."""
     if text.isascii():
         return text.lower()
-    text = _ORDINAL.sub("", _INVISIBLE.sub("", text)).lower().translate(_UNDECOMPOSED)
-    return _COMBINING.sub("", unicodedata.normalize("NFKD", text))
+    text = _ORDINAL.sub("", _INVISIBLE.sub("", text))
+    return _COMBINING.sub("", unicodedata.normalize("NFKD", text).lower()).translate(_UNDECOMPOSED)
 
 
 def analyse(text: str, language: str) -> str:
@@ -60,18 +60,22 @@ def analyse(text: str, language: str) -> str:
     return " ".join(_stem(word, code) for word in words(text))
 
 
-def analyse_query(text: str, language: str, corpus_languages: Iterable[str] = ()) -> str:
-    """A question as the documents have been analysed: distinct stems, for an OR query over the analysed column.
+def query_words(text: str, language: str = "und", corpus_languages: Iterable[str] = ()) -> list[tuple[str, ...]]:
+    """The words of a question in order, each as the distinct stems under which documents may hold it.
 
     A document is analysed by the rules of *its* language, and a question may be in another one (a Portuguese
-    question quotes the title of an English manual; "und" documents lie beside Portuguese ones). So each word of the
-    question is stemmed by its own language's rules and by those of each language in the corpus; stems that agree
-    count once, so a corpus of one language is searched by exactly that language's analysis.
+    question quotes the title of an English manual; "und" documents lie beside Portuguese ones). So each word is
+    stemmed by the rules of every language in the corpus; in a corpus of one language that is exactly that
+    language's analysis. ``language``, the question's own, counts only where the corpus' languages are not given.
     """
-    codes = dict.fromkeys(
-        code if code in _SNOWBALL else "und" for code in (*corpus_languages, *(() if corpus_languages else (language,)))
-    )
-    return " ".join(dict.fromkeys(_stem(word, code) for word in words(text) for code in codes))
+    known = list(corpus_languages) or [language]
+    codes = list(dict.fromkeys(code if code in _SNOWBALL else "und" for code in known))
+    return [tuple(dict.fromkeys(_stem(word, code) for code in codes)) for word in words(text)]
+
+
+def analyse_query(text: str, language: str = "und", corpus_languages: Iterable[str] = ()) -> str:
+    """The distinct stems of :func:`query_words`, joined by spaces: an OR query over the analysed column."""
+    return " ".join(dict.fromkeys(stem for word in query_words(text, language, corpus_languages) for stem in word))
 
 
 def words(text: str) -> list[str]:

@@ -1,0 +1,160 @@
+"""What the fusion looks at: each candidate passage of a question in a few numbers.
+
+All candidates of one question are seen together, because most of what tells the right passage is relative: how far
+is it behind the best, and does its document hold other good candidates (the document is found first, then the
+passage in it). Every feature is computed for every candidate, whichever search found it: its cosine is exact, and
+its BM25 is 0 where it shares no word with the question.
+
+Not used, because it did not help on held-out questions (``docs/LOG.md``): raw BM25 scores (not comparable between
+questions), scores standardised by the candidates' spread, Boolean "found by both".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+Question: TypeAlias = Sequence[tuple[str, ...]]
+"""The words of a question in order, each as the stems under which documents may hold it (``analysis.query_words``)."""
+
+FEATURES = (
+    "bm25_relative",
+    "bm25_reciprocal_rank",
+    "cosine",
+    "cosine_behind_best",
+    "cosine_reciprocal_rank",
+    "coverage",
+    "coverage_behind_best",
+    "pairs",
+    "window",
+    "document_bm25",
+    "document_cosine",
+    "document_coverage",
+    "document_share",
+    "bm25_when_covered",
+)
+
+WINDOW = 30
+"""Words; two or three sentences: what answers a question usually stands that close together."""
+
+TEMPERATURE = 0.02
+"""Of the softmax over cosines; E5 puts almost all pairs between .75 and .92, so .02 is a large step."""
+
+
+def features(
+    question: Question,
+    *,
+    documents: Sequence[str],
+    analysed: Sequence[str],
+    bm25: np.ndarray,
+    cosine: np.ndarray,
+) -> np.ndarray:
+    """(N, len(FEATURES)) float64 for the N candidates of one question.
+
+    ``documents``: each candidate's document; ``analysed``: its stems joined by spaces; ``bm25``: (N,), 0 where no
+    word is shared; ``cosine``: (N,).
+    """
+    count = len(documents)
+    if count == 0:
+        return np.zeros((0, len(FEATURES)))
+    bm25, cosine = np.asarray(bm25, dtype=np.float64), np.asarray(cosine, dtype=np.float64)
+    hits, pairs, window, weights = _words(question, analysed)
+    total = max(float(weights.sum()), 1e-9)
+    coverage = hits @ weights / total
+    relative = bm25 / max(float(bm25.max()), 1e-9)
+    behind = cosine - cosine.max()
+    softmax = np.exp(behind / TEMPERATURE)
+
+    _, document = np.unique(np.asarray(documents), return_inverse=True)
+    size = int(document.max()) + 1
+    document_hits = np.zeros((size, hits.shape[1]))
+    np.maximum.at(document_hits, document, hits)
+
+    columns = {
+        # the passage by itself
+        "bm25_relative": relative,
+        "bm25_reciprocal_rank": np.where(bm25 > 0, 1 / _ranks(bm25), 0.0),
+        "cosine": cosine,
+        "cosine_behind_best": behind,
+        "cosine_reciprocal_rank": 1 / _ranks(cosine),
+        "coverage": coverage,
+        "coverage_behind_best": coverage - coverage.max(),
+        "pairs": pairs,
+        "window": window / total,
+        # BM25 means little where even the best candidate holds few of the words (another language, a paraphrase)
+        "bm25_when_covered": relative * coverage.max(),
+        # its document, as far as the candidates show it
+        "document_bm25": _best(relative, document, size),
+        "document_cosine": _best(behind, document, size),
+        "document_coverage": (document_hits @ weights / total)[document],
+        "document_share": (np.bincount(document, softmax, size) / softmax.sum())[document],
+    }
+    return np.stack([columns[name] for name in FEATURES], axis=1)
+
+
+def _words(question: Question, analysed: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which candidate holds which word of the question, and how close together.
+
+    Returns hits (N, W) for the W distinct words, the weighted share of the question's neighbouring pairs of words
+    that are neighbours in the candidate too (N,), the greatest weight of distinct words within ``WINDOW`` words
+    (N,), and the words' weights (W,). A word weighs its BM25 idf *among the candidates*: what all of them have in
+    common distinguishes none.
+    """
+    distinct = list(dict.fromkeys(question))
+    place = {word: number for number, word in enumerate(distinct)}
+    number_of = {stem: number for number, word in reversed(list(enumerate(distinct))) for stem in word}
+    wanted = {(place[a], place[b]) for a, b in pairwise(question) if a != b}
+
+    count = len(analysed)
+    hits = np.zeros((count, len(distinct)))
+    places: list[list[tuple[int, int]]] = []
+    for row, text in enumerate(analysed):
+        found = [(at, number_of[stem]) for at, stem in enumerate(text.split()) if stem in number_of]
+        places.append(found)
+        hits[row, [number for _, number in found]] = 1.0
+    holding = hits.sum(axis=0)
+    weights = np.log1p((count - holding + 0.5) / (holding + 0.5))
+
+    pairs, window = np.zeros(count), np.zeros(count)
+    possible = sum(weights[a] + weights[b] for a, b in wanted)
+    for row, found in enumerate(places):
+        neighbours = {(a, b) for (i, a), (j, b) in pairwise(found) if j == i + 1} & wanted
+        if neighbours:
+            pairs[row] = sum(weights[a] + weights[b] for a, b in neighbours) / possible
+        window[row] = _densest(found, weights)
+    return hits, pairs, window, weights
+
+
+def _densest(found: Sequence[tuple[int, int]], weights: np.ndarray) -> float:
+    """The greatest weight of distinct words that stand within ``WINDOW`` of each other."""
+    held = [0] * len(weights)
+    value = best = 0.0
+    first = 0
+    for at, number in found:
+        held[number] += 1
+        if held[number] == 1:
+            value += weights[number]
+        while found[first][0] <= at - WINDOW:
+            leaving = found[first][1]
+            held[leaving] -= 1
+            if held[leaving] == 0:
+                value -= weights[leaving]
+            first += 1
+        best = max(best, value)
+    return best
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """1 for the greatest; equal values share the better rank, so that their order cannot matter."""
+    ordered = np.sort(values)
+    return len(values) - np.searchsorted(ordered, values, side="right") + 1.0
+
+
+def _best(values: np.ndarray, document: np.ndarray, size: int) -> np.ndarray:
+    """For each candidate the greatest value among the candidates of its document."""
+    best = np.full(size, -np.inf)
+    np.maximum.at(best, document, values)
+    return best[document]

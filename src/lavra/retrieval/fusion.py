@@ -1,0 +1,197 @@
+"""The fusion: from what both searches saw of a passage to the probability that it answers the question.
+
+A logistic regression over the features of :mod:`lavra.retrieval.features`. Fixed reciprocal-rank fusion (Cormack et
+al. 2009) can be worse than its better half, because it does not know which half to believe; a dozen learned
+coefficients do, and carry over between corpora, since the features are relative to a question's own candidates. They
+ship in ``fusion.json`` beside this file, trained on public data that is none of the benchmarks'
+(``benchmarks/train_fusion.py``), and can be fitted again on a hundred questions of one's own.
+
+The same probability says when to refuse: where even the best passage is below ``threshold``, nothing found is good
+enough. The threshold was measured (``fusion.json`` says how), not guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lavra.errors import LavraError
+from lavra.retrieval.features import FEATURES
+
+FORMAT = 1
+SHIPPED = Path(__file__).with_name("fusion.json")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A logistic regression on standardised features, and the threshold of its best probability."""
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    """(F,) of the features in training; what :meth:`predict` subtracts."""
+    scale: np.ndarray
+    """(F,) their standard deviations."""
+    weights: np.ndarray
+    """(F,) log-odds for one standard deviation."""
+    bias: float
+    threshold: float = 0.5
+    """Questions whose best passage is below it are not answered."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """What it was trained and measured on, in words and figures."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(N,) probabilities that the passages of these (N, F) features answer their question."""
+        return _sigmoid((np.asarray(features, dtype=np.float64) - self.mean) / self.scale @ self.weights + self.bias)
+
+    def contributions(self, features: np.ndarray) -> np.ndarray:
+        """(N, F) what each feature adds to a passage's log-odds; with the bias they sum to all of it."""
+        return (np.asarray(features, dtype=np.float64) - self.mean) / self.scale * self.weights
+
+    @classmethod
+    def fit(
+        cls,
+        features: np.ndarray,
+        labels: np.ndarray,
+        groups: np.ndarray,
+        *,
+        strength: float = 1.0,
+        prior: Fusion | None = None,
+        names: tuple[str, ...] = FEATURES,
+        training: dict[str, Any] | None = None,
+    ) -> Fusion:
+        """Maximum a posteriori by Newton's method (iteratively reweighted least squares).
+
+        Args:
+            features: (N, F), the candidates of all questions.
+            labels: (N,), 1 where a candidate answers its question, else 0; questions without any 1 are welcome,
+                they teach when to refuse.
+            groups: (N,) the question of each candidate. The threshold is set from each question's best candidate.
+            strength: of the normal prior, λ in Σ log-loss + λ/2 ‖w − w₀‖²; scikit-learn's 1/C.
+            prior: coefficients to stay near (w₀); with a hundred questions of one's own start from the shipped
+                ones. Their standardisation is kept.
+
+        Raises:
+            LavraError: the shapes differ, a value is not finite, or the labels are all alike.
+        """
+        X, y = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+        groups = np.asarray(groups)
+        if X.ndim != 2 or X.shape != (len(y), len(names)) or len(groups) != len(y):
+            raise LavraError(
+                f"The fusion cannot be fitted: features {X.shape}, labels {y.shape} and groups {groups.shape} do not "
+                f"belong together; give one label and one group a row and {len(names)} features."
+            )
+        if not np.isfinite(X).all() or not np.isin(y, (0.0, 1.0)).all():
+            raise LavraError("The fusion cannot be fitted: features must be finite and labels 0 or 1.")
+        if y.min(initial=1.0) == y.max(initial=0.0):
+            raise LavraError(
+                "The fusion cannot be fitted on labels that are all alike: "
+                "give questions whose passages are in the index, with the passages that answer them."
+            )
+        mean = X.mean(axis=0) if prior is None else prior.mean
+        scale = X.std(axis=0) if prior is None else prior.scale
+        scale = np.where(scale > 1e-9, scale, 1.0)
+        centre = np.zeros(len(names)) if prior is None else prior.weights
+        weights, bias = _newton((X - mean) / scale, y, centre, 0.0 if prior is None else prior.bias, strength)
+        fitted = cls(tuple(names), mean, scale, weights, bias, training=dict(training or {}))
+        threshold = accepting_threshold(fitted.predict(X), y, groups)
+        return cls(fitted.names, mean, scale, weights, bias, threshold, fitted.training)
+
+    # --- on disk --------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the coefficients as JSON, in one step."""
+        record = {
+            "format": FORMAT,
+            "threshold": round(self.threshold, 6),
+            "bias": round(self.bias, 6),
+            "features": {
+                name: {"weight": round(float(w), 6), "mean": round(float(m), 6), "scale": round(float(s), 6)}
+                for name, w, m, s in zip(self.names, self.weights, self.mean, self.scale, strict=True)
+            },
+            "training": self.training,
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Fusion:
+        """The coefficients at ``path``; by default those that ship with Lavra.
+
+        Raises:
+            LavraError: no such file, or it holds other features than this version computes.
+        """
+        path = SHIPPED if path is None else Path(path)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT or tuple(record["features"]) != FEATURES:
+                raise LavraError(
+                    f"The fusion at {path} was fitted on other features than this version computes: "
+                    "fit it again, or remove the setting to use the one that ships with Lavra."
+                )
+            rows = list(record["features"].values())
+            mean, scale, weights = (np.array([row[key] for row in rows], float) for key in ("mean", "scale", "weight"))
+            fusion = cls(
+                FEATURES, mean, scale, weights, float(record["bias"]), float(record["threshold"]), record["training"]
+            )
+        except OSError as error:
+            raise LavraError(f"The fusion at {path} cannot be read ({error.strerror}): check the path.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LavraError(
+                f"{path} is not a fusion's coefficients ({error!r}): write it with Fusion.save."
+            ) from error
+        if not (np.isfinite([*mean, *weights, fusion.bias]).all() and (scale > 0).all()):
+            raise LavraError(f"The fusion at {path} holds numbers that are not finite: fit it again.")
+        return fusion
+
+
+def accepting_threshold(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, refused: float = 0.05
+) -> float:
+    """The probability below which ``refused`` of the answerable questions have their best candidate.
+
+    Answerable is a question with a candidate of label 1; a question is refused where its best candidate, right or
+    wrong, is below the threshold.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    best, answerable = np.zeros(group.max() + 1), np.zeros(group.max() + 1)
+    np.maximum.at(best, group, probabilities)
+    np.maximum.at(answerable, group, labels)
+    return float(np.quantile(best[answerable > 0], refused))
+
+
+def _newton(X: np.ndarray, y: np.ndarray, centre: np.ndarray, bias: float, strength: float) -> tuple[np.ndarray, float]:
+    """Weights (F,) and bias that minimise Σ log-loss + strength/2 ‖w − centre‖² (the bias is free).
+
+    Newton's step, halved until the objective falls (Boyd and Vandenberghe 2004, section 9.5).
+    """
+    design = np.hstack([X, np.ones((len(X), 1))])
+    anchor = np.append(centre, bias)
+    penalty = np.append(np.full(X.shape[1], strength), 1e-9)
+
+    def objective(theta: np.ndarray) -> float:
+        z = design @ theta
+        return float(np.logaddexp(0.0, z).sum() - y @ z + 0.5 * penalty @ (theta - anchor) ** 2)
+
+    theta, value = anchor.copy(), objective(anchor)
+    for _ in range(100):
+        p = _sigmoid(design @ theta)
+        gradient = design.T @ (p - y) + penalty * (theta - anchor)
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while (moved := objective(theta - size * step)) > value and size > 1e-6:
+            size /= 2
+        theta, drop, value = theta - size * step, value - moved, moved
+        if drop <= 1e-12 * max(1.0, abs(value)):
+            break
+    return theta[:-1], float(theta[-1])
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(z, -500.0, 500.0)))
