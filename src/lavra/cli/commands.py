@@ -312,6 +312,7 @@ def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:
     """Pull the workspace's models the first time they are needed, saying so."""
     from lavra.cli.console import progress
     from lavra.model.hub import resolve
+    from lavra.workspace.workspace import pulling
 
     models = here.settings.models
     for reference in (models.embedder,) if embedder_only else (models.embedder, models.generator):
@@ -319,11 +320,7 @@ def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:
             resolve(here._beside(reference))
         except LavraError:
             with progress() as report:
-                resolve(
-                    here._beside(reference),
-                    pull=True,
-                    progress=lambda done, total, name=reference: report(f"Pulling {name}", done, total or 0),
-                )
+                resolve(here._beside(reference), pull=True, progress=pulling(reference, report))
 
 
 # ── looking after it ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -346,15 +343,15 @@ def status(
                 values = {"id": document.id, "source": document.source, "language": document.language}
                 print(json.dumps({**values, "licence": document.licence, "roles": document.roles}, ensure_ascii=False))
             else:
-                facts = (document.language, document.licence or "no licence stated", "/".join(document.roles))
-                print(f"{document.id}  {document.source}  ({', '.join(facts)})")
+                said = (document.language, document.licence or "no licence stated", "/".join(document.roles))
+                print(f"{document.id}  {document.source}  ({', '.join(said)})")
         return
     try:
         advice, up_to_date = 'lavra ask "…" or lavra serve', bool(here.ready())
     except LavraError as error:
         advice, up_to_date = str(error), False
     index_id = here.store.ref("index")
-    values = {
+    facts: dict[str, Any] = {
         "workspace": str(here.root),
         "corpus": corpus.id if corpus else None,
         "documents": corpus.manifest.metrics["documents"] if corpus else 0,
@@ -364,9 +361,9 @@ def status(
         "embedder": here.settings.models.embedder,
     }
     if as_json:
-        print(json.dumps(values, indent=2))
+        print(json.dumps(facts, indent=2))
         return
-    for key, value in values.items():
+    for key, value in facts.items():
         print(f"{key.replace('_', ' '):12} {'—' if value is None else value}")
     print(f"Next: {advice}")
 
@@ -481,12 +478,11 @@ def models_pull(
     """Fetch models: checked by SHA-256, continued after a cut."""
     from lavra.cli.console import progress
     from lavra.model.hub import resolve
+    from lavra.workspace.workspace import pulling
 
     for name in names:
         with progress() as report:
-            model = resolve(
-                name, pull=True, progress=lambda done, total, name=name: report(f"Pulling {name}", done, total or 0)
-            )
+            model = resolve(name, pull=True, progress=pulling(name, report))
         print(f"{model.name}: {model.path} (SHA-256 {model.sha256[:16]}…, {model.licence})")
 
 

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 from lavra.errors import LavraError
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM. Not a KeyboardInterrupt, which the command-line library turns into its own "Aborted"."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped(number)
 
 
 def run() -> None:
     """Run the command line and exit."""
     from lavra.cli.commands import app
 
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     debug = "--debug" in sys.argv or bool(os.environ.get("LAVRA_DEBUG"))
     try:
         app()
@@ -20,9 +36,18 @@ def run() -> None:
             raise
         print(f"lavra: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nlavra: stopped. Nothing made so far is lost: run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        _leave(
+            "\nlavra: stopped. What was finished is kept: run the same command again to continue.",
+            128 + stopped.number,
+        )
     except BrokenPipeError:  # `lavra models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _leave(message: str, code: int) -> None:
+    """Say it and end at once: threads that compute or wait would hold up an ordinary exit."""
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)

@@ -21,6 +21,7 @@ from lavra.corpus.document import PUBLIC
 from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError
 from lavra.store import Artifact, Draft, Store
+from lavra.store.files import digest
 from lavra.workspace.settings import NAME, Settings, load_settings, template
 
 if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
@@ -231,7 +232,7 @@ class Workspace:
         stats = index.stats()
         recipe = {
             "chunks": asdict(index.chunking),
-            "fusion": self.fusion.sha256,
+            "fusion": fusion_hash(self.fusion),
             "format": 1,
         }
 
@@ -285,7 +286,7 @@ class Workspace:
 
         models = self.settings.models
         return [
-            resolve(reference, pull=True, progress=_named(progress, f"Pulling {reference}"))
+            resolve(reference, pull=True, progress=pulling(reference, progress))
             for reference in (models.generator, models.embedder)
         ]
 
@@ -441,6 +442,12 @@ def embedder_reference(workspace: Workspace) -> ResolvedModel:
     return workspace._resolved(workspace.settings.models.embedder)
 
 
+def fusion_hash(fusion: Fusion) -> str:
+    """SHA-256 over the coefficients: what tells one fitted fusion from another."""
+    numbers = [fusion.mean.tolist(), fusion.scale.tolist(), fusion.weights.tolist(), fusion.bias, fusion.threshold]
+    return digest([list(fusion.names), numbers])
+
+
 def stated_licences(report: IngestReport) -> list[str]:
     """The licences that documents state; "none stated" is not one."""
     from lavra.corpus.report import NONE_STATED
@@ -458,7 +465,9 @@ def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
     return f"nothing was ingested from {where}: {first.source} ({first.reason}){more}."
 
 
-def _named(progress: Progress, what: str) -> Callable[[int, int | None], None]:
+def pulling(reference: str, progress: Progress) -> Callable[[int, int | None], None]:
+    """A pull's own progress (bytes done, of how many or of nobody knows), as a step with a name."""
+    what = f"Pulling {reference}"
     return lambda done, total: progress(what, done, total or 0)
 
 

@@ -1,0 +1,227 @@
+"""The command line as a new user meets it: what it prints, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+LAVRA = [sys.executable, "-c", "from lavra.cli import main; main()"]
+
+
+def lavra(*arguments: str | Path, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [*LAVRA, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+    )
+    assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """An empty workspace."""
+    lavra("init", cwd=tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory, pulled: Callable[[str], Path]) -> Path:
+    """A workspace with one indexed page."""
+    pulled("smollm2-135m")
+    pulled("e5-small-enpt")
+    root = tmp_path_factory.mktemp("ready")
+    (root / "docs").mkdir()
+    (root / "docs" / "hours.md").write_text(
+        "# Opening hours\n\nThe library opens at nine in the morning and closes at eight in the evening.\n"
+    )
+    lavra("init", cwd=root)
+    lavra("ingest", "docs", "--licence", "CC0-1.0", cwd=root)
+    lavra("index", cwd=root)
+    return root
+
+
+def test_help_names_every_verb_and_how_to_begin(tmp_path: Path) -> None:
+    said = lavra("--help", cwd=tmp_path).stdout
+    for word in ("init", "ingest", "index", "ask", "serve", "models", "trace", "forget", "demo", "store", "keys"):
+        assert word in said
+    assert "Begin with" in said
+
+
+@pytest.mark.parametrize("verb", ["init", "ingest", "index", "ask", "serve", "demo", "trace", "forget", "status"])
+def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
+    assert "Usage" in lavra(verb, "-h", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("arguments", [("ingest", "."), ("index",), ("ask", "x"), ("serve",), ("trace",), ("status",)])
+def test_without_a_workspace_it_says_to_make_one(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    said = lavra(*arguments, cwd=tmp_path, code=2).stderr
+    assert said.startswith("lavra: there is no workspace in")
+    assert "run `lavra init` first" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "advice"), [(("index",), "lavra ingest"), (("ask", "x"), "lavra ingest")])
+def test_out_of_order_it_says_what_comes_first(arguments: tuple[str, ...], advice: str, empty: Path) -> None:
+    assert advice in lavra(*arguments, cwd=empty, code=2).stderr
+
+
+def test_a_second_init_leaves_the_settings_alone(empty: Path) -> None:
+    (empty / "lavra.toml").write_text('name = "mine"\n')
+    assert "already" in lavra("init", cwd=empty).stdout
+    assert (empty / "lavra.toml").read_text() == 'name = "mine"\n'
+
+
+def test_nothing_to_read_is_an_error_and_leaves_no_corpus(empty: Path) -> None:
+    (empty / "docs").mkdir()
+    assert "there are no files" in lavra("ingest", "docs", cwd=empty, code=2).stderr
+    (empty / "docs" / "nothing.txt").touch()
+    assert "nothing.txt (the file is empty)" in lavra("ingest", "docs", cwd=empty, code=2).stderr
+    assert "does not exist" in lavra("ingest", "elsewhere", cwd=empty, code=2).stderr
+    assert json.loads(lavra("status", "--json", cwd=empty).stdout)["corpus"] is None
+
+
+def test_every_file_that_is_not_read_is_named_with_a_reason(empty: Path) -> None:
+    docs = empty / "docs"
+    docs.mkdir()
+    (docs / "good.txt").write_bytes("O pregão eletrônico começa às nove horas, no salão.".encode("latin-1"))
+    (docs / "empty.txt").touch()
+    (docs / "loop").symlink_to(docs)
+    (docs / "zip.pdf").write_bytes(b"PK\x05\x06" + bytes(18))
+    with (docs / "huge.txt").open("wb") as file:
+        file.truncate(300_000_000)
+    said = lavra("ingest", "docs", cwd=empty).stdout
+    assert "1 documents" in said
+    for name in ("empty.txt", "loop", "zip.pdf", "huge.txt"):
+        (line,) = [line for line in said.splitlines() if f"docs/{name}:" in line]
+        assert len(line.split(": ", 1)[1]) > 10
+    listed = lavra("status", "--documents", cwd=empty).stdout
+    assert "docs/good.txt" in listed
+
+
+def test_a_question_is_answered_with_place_and_quote(ready: Path) -> None:
+    said = lavra("ask", "When does the library open?", cwd=ready).stdout
+    assert "nine" in said
+    assert "[1] docs/hours.md, Opening hours" in said
+    answer = json.loads(lavra("ask", "When does the library open?", "--json", cwd=ready).stdout)
+    assert answer["citations"][0]["place"] == "docs/hours.md, Opening hours"
+    assert answer["answerable"] is True
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--temperature", "-1"), ("--top-p", "2"), ("--min-p", "1.5"), ("--max-tokens", "0")]
+)
+def test_a_setting_out_of_range_is_named(flag: str, value: str, ready: Path) -> None:
+    said = lavra("ask", "x", flag, value, cwd=ready, code=2).stderr
+    assert flag.strip("-").replace("-", "_") in said
+
+
+def test_trace_prints_the_pedigree_as_a_tree(ready: Path) -> None:
+    said = lavra("trace", "index", cwd=ready, COLUMNS="200").stdout
+    assert "corpus: corpus-" in said
+    assert "embedder: model-" in said
+    assert "CC0-1.0" in said
+    assert "index-" in lavra("trace", cwd=ready).stdout
+    assert json.loads(lavra("trace", "index", "--json", cwd=ready).stdout)["inputs"][0]["role"] == "corpus"
+    assert "no artifact" in lavra("trace", "corpus-0000", cwd=ready, code=2).stderr
+
+
+def test_the_store_is_verified_and_swept(ready: Path) -> None:
+    assert "as they were made" in lavra("store", "verify", cwd=ready).stdout
+    assert "nothing to remove" in lavra("store", "gc", "--yes", cwd=ready).stdout
+
+
+def test_another_embedder_is_refused_with_the_way_out(ready: Path, pulled: Callable[[str], Path]) -> None:
+    pulled("minilm-l6")
+    settings = (ready / "lavra.toml").read_text()
+    try:
+        (ready / "lavra.toml").write_text('[models]\nembedder = "minilm-l6"\n')
+        said = lavra("index", cwd=ready, code=2).stderr
+        assert "e5-small-enpt" in said
+        assert "--rebuild" in said
+        lavra("index", "--rebuild", cwd=ready)
+        assert "nine" in lavra("ask", "When does the library open?", cwd=ready).stdout
+    finally:
+        (ready / "lavra.toml").write_text(settings)
+        lavra("index", "--rebuild", cwd=ready)
+
+
+def test_keys_are_shown_once_and_kept_as_hashes(empty: Path) -> None:
+    key = lavra("keys", "add", "ana", "--role", "hr", cwd=empty).stdout.strip()
+    text = (empty / "lavra.toml").read_text()
+    assert key not in text
+    assert "# port = 8000" in text, "the comments were lost"
+    assert lavra("keys", "list", cwd=empty).stdout.split() == ["ana", "hr"]
+    assert "already" in lavra("keys", "add", "ana", cwd=empty, code=2).stderr
+    lavra("keys", "remove", "ana", cwd=empty)
+    assert lavra("keys", "list", cwd=empty).stdout == ""
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_gives_way_to_the_next_and_ctrl_c_stops_cleanly(ready: Path, taken: int) -> None:
+    server = subprocess.Popen(
+        [*LAVRA, "serve", "--port", str(taken)], cwd=ready, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = ""
+        deadline = time.monotonic() + 120
+        while "Serving" not in address and time.monotonic() < deadline:
+            address = server.stdout.readline()
+        port = int(address.split(" at http://127.0.0.1:")[1].split()[0].strip("/"))
+        assert port != taken
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30) as response:
+            assert response.status == 200
+        server.send_signal(signal.SIGINT)
+        rest = server.communicate(timeout=30)[0]
+        assert server.returncode in (0, 130)
+        assert "Traceback" not in rest
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_ingesting_loses_nothing_and_says_how_to_go_on(empty: Path) -> None:
+    docs = empty / "docs"
+    docs.mkdir()
+    for number in range(4000):
+        (docs / f"{number}.md").write_text(f"# Page {number}\n\n" + f"Sentence {number} of many words. " * 40)
+    process = subprocess.Popen(
+        [*LAVRA, "ingest", "docs"], cwd=empty, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "run the same command again" in said
+    assert "Traceback" not in said
+    assert "4000 documents" in lavra("ingest", "docs", cwd=empty).stdout
+
+
+def test_an_answer_to_a_pipe_that_closes_is_no_error(ready: Path) -> None:
+    command = f"{sys.executable} -c 'from lavra.cli import main; main()' models | head -1"
+    done = subprocess.run(command, shell=True, cwd=ready, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
