@@ -41,7 +41,7 @@ _BY_EXTENSION = {
     ".ppsx": "pptx", ".xlsx": "xlsx", ".xlsm": "xlsx", ".odt": "odt", ".epub": "epub", ".html": "html",
     ".htm": "html", ".xhtml": "html", ".md": "markdown", ".markdown": "markdown", ".mdown": "markdown",
     ".qmd": "markdown", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv",
-    ".tab": "csv", ".eml": "mail", ".txt": "text", ".rst": "text", ".log": "text", ".tex": "text",
+    ".tab": "csv", ".eml": "mail", ".ipynb": "notebook", ".txt": "text", ".rst": "text", ".log": "text", ".tex": "text",
 }  # fmt: skip
 _SIGNED = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "odt": "OpenDocument", "epub": "EPUB"}
 _OTHERS = (
@@ -91,7 +91,8 @@ def detect(name: str, head: bytes) -> str:
         what = found or ("HTML" if _MARKUP.match(head) else "binary data" if looks_binary(head) else "plain text")
         raise Unreadable("mismatch", f"it is named as a {_SIGNED[promised]} file but its content is {what}")
     if found:
-        raise Unreadable("unsupported", f"it is {found}, which has no text to read")
+        advice = "unpack it to read the files inside" if found.endswith("archive") else "there is no reader for it"
+        raise Unreadable("unsupported", f"it is {found}: {advice}")
     if head.lstrip().startswith(b"{\\rtf"):
         raise Unreadable("unsupported", "it is a Rich Text (RTF) file: save it as DOCX or PDF")
     if promised:

@@ -14,7 +14,15 @@ from lavra.corpus.settings import ReadSettings
 from lavra.corpus.storage import FILE_NAME, CorpusWriter, load_document, load_documents, load_rows
 from lavra.corpus.walking import Skipped
 
-__all__ = ["IngestReport", "add_documents", "build_corpus", "forget_document", "load_document", "load_documents"]
+__all__ = [
+    "IngestReport",
+    "add_documents",
+    "build_corpus",
+    "forget_document",
+    "load_document",
+    "load_documents",
+    "load_report",
+]
 
 
 def build_corpus(
@@ -46,6 +54,8 @@ def build_corpus(
         for label, item in read_roots(labelled, settings, ignored, progress=progress):
             if isinstance(item, Skipped):
                 tally.skipped.append(item)
+            elif settings.forgotten & {item.id, item.hash}:
+                tally.skipped.append(Skipped(item.source, "forgotten", "it was erased on request and stays out"))
             elif tally.accept(item):
                 writer.add(item, label)
     report = tally.report(

@@ -23,6 +23,7 @@ DEFAULT_MEGABYTES = {
     "json": 64,
     "csv": 64,
     "mail": 64,
+    "notebook": 32,
     "jsonl": 16_384,  # streamed, record by record
 }
 """The largest file of each format that is read (10^6 bytes), where the user sets no limit."""
@@ -41,6 +42,8 @@ class ReadSettings:
     """Language of everything read; None detects it."""
     languages: tuple[str, ...] = ("pt", "es", "en")
     """The languages that detection chooses from."""
+    forgotten: frozenset[str] = frozenset()
+    """Ids and text hashes of documents that were erased and must not come back."""
 
     max_megabytes: int | None = None
     """Largest file, in 10^6 bytes; None takes `DEFAULT_MEGABYTES` by format."""

@@ -23,6 +23,7 @@ _MODULES = {
     "jsonl": "records",
     "csv": "delimited",
     "mail": "mail",
+    "notebook": "notebook",
 }
 
 

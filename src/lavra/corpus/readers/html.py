@@ -27,7 +27,7 @@ _FURNITURE_ROLES = frozenset(("navigation", "banner", "contentinfo", "search", "
 _FURNITURE_NAMES = re.compile(
     r"(?:^|[\s_-])(?:cookies?|consent|gdpr|lgpd|breadcrumbs?|nav(?:bar|igation|header|footer)?|menu|sidebar|sharing|"
     r"share|social|newsletter|adverts?|ads?|footer|masthead|skip-?(?:link|nav|to-content)|pagination|pager|"
-    r"headerlink|mw-editsection|noprint|rodape|rodapé|cabecalho|compartilhar)(?:$|[\s_-])",
+    r"headerlink|mw-editsection|toc|localtoc|table-?of-?contents|noprint|rodape|rodapé|cabecalho|compartilhar)(?:$|[\s_-])",
     re.I,
 )
 _BLOCKS = frozenset(
@@ -40,6 +40,8 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I)
+_SELF_CLOSED = re.compile(r"<(title|script|style|iframe|textarea|a|div|span|p|i|b|em|strong|td|th|li)\b([^<>]*)/>")
+"""Empty elements as XHTML writes them; to an HTML parser ``<title/>`` opens a title that never ends."""
 _MAX_ELEMENTS = 2_000_000
 
 
@@ -59,7 +61,9 @@ def parse(text: str) -> Any:
     """The root element of an HTML text. Raises `Unreadable` where there is none."""
     from lxml import etree, html
 
-    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text.replace("\x00", ""), count=1)  # lxml refuses a declaration in a str
+    text = text.replace("\x00", "")
+    if "http://www.w3.org/1999/xhtml" in text[:2000]:
+        text = _SELF_CLOSED.sub(r"<\1\2></\1>", text)
     if not text.strip():
         raise Unreadable("empty", "there is no text in it")
     try:
@@ -77,80 +81,82 @@ def write(root: Any, builder: TextBuilder, *, whole: bool = False) -> None:
     if body is None:
         body = root
     if not whole:
-        everything = _amount(body)
-        main = _main(body, everything)
-        trial = TextBuilder()
-        _Walk(trial, _furniture(main)).run(main)
-        if trial.length >= 0.25 * everything:
-            _copy(trial, builder)
+        sizes = _Sizes(body)
+        main = _main(body, sizes)
+        furniture = _furniture(main, sizes)
+        outermost = (e for e in furniture if not any(above in furniture for above in e.iterancestors()))
+        if sizes.text[main] - sum(sizes.text[e] for e in outermost) >= 0.25 * sizes.text[body]:
+            _Walk(builder, furniture).run(main)
             return
-    _Walk(builder, set()).run(body)
+    _Walk(builder, frozenset()).run(body)
 
 
-def _copy(source: TextBuilder, target: TextBuilder) -> None:
-    """Give ``target``, which is empty, what ``source`` wrote."""
-    assert target.length == 0
-    target._pieces, target.length, target.spans = source._pieces, source.length, source.spans
+class _Sizes:
+    """Characters of text, of linked text, and links below every element, in one pass from the leaves up."""
+
+    def __init__(self, root: Any) -> None:
+        self.elements = list(root.iter())
+        if len(self.elements) > _MAX_ELEMENTS:
+            raise Unreadable("too_large", f"it has more than {_MAX_ELEMENTS:,} elements")
+        self.text = dict.fromkeys(self.elements, 0)
+        self.linked = dict.fromkeys(self.elements, 0)
+        self.links = dict.fromkeys(self.elements, 0)
+        for element in reversed(self.elements):
+            if isinstance(element.tag, str) and element.tag not in _NEVER:
+                self.text[element] += len((element.text or "").strip())
+            else:
+                self.text[element] = self.linked[element] = self.links[element] = 0
+            if element.tag == "a":
+                self.linked[element], self.links[element] = self.text[element], 1
+            if element is not root:
+                above = element.getparent()
+                self.text[above] += self.text[element] + len((element.tail or "").strip())
+                self.linked[above] += self.linked[element]
+                self.links[above] += self.links[element]
 
 
-def _amount(element: Any) -> int:
-    """Characters of text below an element, white space as it may be."""
-    return sum(
-        len(part.strip())
-        for node in element.iter()
-        if isinstance(node.tag, str) and node.tag not in _NEVER
-        for part in (node.text, node.tail if node is not element else None)
-        if part
-    )
-
-
-def _main(body: Any, everything: int) -> Any:
+def _main(body: Any, sizes: _Sizes) -> Any:
     """The one element that says it is the main content, if it holds a good part of it."""
     for path in (".//main", ".//*[@role='main']", ".//article"):
         found = body.findall(path)
-        if len(found) == 1 and _amount(found[0]) > 0.3 * everything:
+        if len(found) == 1 and sizes.text[found[0]] > 0.3 * sizes.text[body]:
             return found[0]
     return body
 
 
-def _furniture(main: Any) -> set[Any]:
-    """Elements that are about the site, not of the page."""
-    everything = max(_amount(main), 1)
+def _furniture(main: Any, sizes: _Sizes) -> frozenset[Any]:
+    """Elements that are about the site, not of the page: by what they say they are, or because all is links."""
     found = set()
     for element in main.iter():
-        tag = element.tag
-        if not isinstance(tag, str) or element is main:
+        if not isinstance(element.tag, str) or element is main or element.tag in ("main", "article"):
             continue
-        marked = (
-            tag in _FURNITURE
-            or element.get("role", "").lower() in _FURNITURE_ROLES
-            or element.get("aria-hidden") == "true"
-            or element.get("hidden") is not None
-            or "display:none" in element.get("style", "").replace(" ", "").lower()
-            or (tag == "header" and element.getparent() is not None and element.getparent().tag == "body")
-            or bool(_FURNITURE_NAMES.search(f"{element.get('class', '')} {element.get('id', '')}"))
-        )
-        if marked and tag not in ("main", "article", "body"):
-            if _amount(element) < 0.5 * everything:
+        if _marked(element):
+            if sizes.text[element] < 0.5 * max(sizes.text[main], 1):
                 found.add(element)
-        elif tag in ("ul", "ol", "div", "table", "td") and _all_links(element):
-            found.add(element)
-    return found
+        elif element.tag in ("ul", "ol", "div", "table", "td") and 5 <= sizes.links[element] <= 500:
+            linked = sizes.linked[element]
+            if linked > 0.85 * sizes.text[element] and linked < 30 * sizes.links[element]:
+                found.add(element)
+    return frozenset(found)
 
 
-def _all_links(element: Any) -> bool:
-    """A menu: at least five short links and next to nothing else."""
-    links = element.findall(".//a")
-    if not 5 <= len(links) <= 500:
-        return False
-    linked = sum(_amount(link) for link in links)
-    return linked > 0.85 * _amount(element) and linked < 30 * len(links)
+def _marked(element: Any) -> bool:
+    above = element.getparent()
+    return (
+        element.tag in _FURNITURE
+        or element.get("role", "").lower() in _FURNITURE_ROLES
+        or element.get("aria-hidden") == "true"
+        or element.get("hidden") is not None
+        or "display:none" in element.get("style", "").replace(" ", "").lower()
+        or (element.tag == "header" and above is not None and above.tag == "body")
+        or bool(_FURNITURE_NAMES.search(f"{element.get('class', '')} {element.get('id', '')}"))
+    )
 
 
 class _Walk:
     """Writes the text of a tree in reading order. Iterative: a page may nest deeper than Python recurses."""
 
-    def __init__(self, builder: TextBuilder, furniture: set[Any]) -> None:
+    def __init__(self, builder: TextBuilder, furniture: frozenset[Any]) -> None:
         self._builder = builder
         self._furniture = furniture
         self._inline: list[str] = []
@@ -160,7 +166,6 @@ class _Walk:
 
     def run(self, root: Any) -> None:
         stack: list[tuple[Any, bool]] = [(root, False)]
-        seen = 0
         while stack:
             element, leaving = stack.pop()
             if leaving:
@@ -168,9 +173,6 @@ class _Walk:
                 if element is not root and element.tail:
                     self._inline.append(element.tail)
                 continue
-            seen += 1
-            if seen > _MAX_ELEMENTS:
-                raise Unreadable("too_large", f"it has more than {_MAX_ELEMENTS:,} elements")
             if self._enter(element):
                 stack.append((element, True))
                 stack.extend((child, False) for child in reversed(element))

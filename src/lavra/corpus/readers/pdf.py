@@ -159,8 +159,9 @@ def _describe(pdf: Any, parts: Parts) -> None:
     title = one_line(information.get("Title", ""))
     if title and not _NO_TITLE.search(title):
         parts.title = title[:300]
-    elif not parts.title:
-        parts.title = next((span.label for span in parts.spans if span.kind == "heading"), "")
+    else:
+        first = parts.text.split("\n", 1)[0].strip()
+        parts.title = first if 3 <= len(first) <= 120 else ""
     author = one_line(information.get("Author", ""))
     if author and not _NO_TITLE.search(author):
         parts.metadata["author"] = author[:300]
