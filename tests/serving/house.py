@@ -39,9 +39,10 @@ class; first class is paid on journeys above three hours.
 Receipts are handed in within 30 days after the journey. A lost receipt can be replaced, once a year, by a signed \
 statement that says what was bought, where, and why no copy can be had.
 
-Allowance  | Inland | Abroad
-Full day   | 62     | 94
-Half day   | 31     | 47
+| Allowance | Inland | Abroad |
+| --- | --- | --- |
+| Full day | 62 | 94 |
+| Half day | 31 | 47 |
 """
 
 MINUTES = """Minutes of the works council
@@ -55,14 +56,15 @@ def spans(text: str) -> tuple[Span, ...]:
         Span("heading", m.start(), m.end(), label=m[2], level=len(m[1]))
         for m in re.finditer(r"^(#+) (.*)$", text, re.M)
     ]
-    table = text.find("Allowance  |")
-    pages = [Span("page", 0, text.find("## Receipts"), "1"), Span("page", text.find("## Receipts"), len(text), "2")]
-    return (*headings, *(pages if headings else ()), *([Span("table", table, len(text))] if table >= 0 else []))
+    table, turn = text.find("| Allowance"), text.find("## Receipts")
+    pages = (Span("page", 0, turn, "1"), Span("page", turn, len(text), "2")) if turn >= 0 else ()
+    tables = (Span("table", table, len(text)),) if table >= 0 else ()
+    return (*headings, *pages, *tables)
 
 
 def document(source: str, text: str, **fields: object) -> Document:
     title = text.strip().splitlines()[0].lstrip("# ")
-    return Document(source, text, title=title, language="en", spans=spans(text), **fields)  # type: ignore[arg-type]
+    return Document(source, text, title=title, language="en", format="markdown", spans=spans(text), **fields)  # type: ignore[arg-type]
 
 
 class Quoting:
@@ -174,7 +176,7 @@ class House:
                     found.append((-common, len(found), held, start, match.end(), headings[-1:]))
         return tuple(
             Citation(n, f"{held.id}-{start}", held.id, held.source, held.title, held.text[start:end], start, end,
-                     page="1" if held.spans else None, headings=headings)
+                     page="1" if "## Receipts" in held.text else None, headings=headings)
             for n, (_, _, held, start, end, headings) in enumerate(sorted(found, key=lambda f: f[:2])[:3], start=1)
         )  # fmt: skip
 

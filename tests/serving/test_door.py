@@ -95,6 +95,10 @@ def test_a_configured_name_is_known(serve: Serve) -> None:
     address = serve(House(), ServeSettings(allowed_hosts=("Assistant.example",)))
     assert httpx.get(f"{address}/v1/models", headers={"Host": "assistant.example"}).status_code == 200
     assert httpx.get(f"{address}/v1/models", headers={"Host": "other.example"}).status_code == 421
+    for origin, status in (("https://assistant.example", 200), ("https://other.example", 403), ("http://[", 403)):
+        # behind a proxy that calls us by another name than the browser does
+        response = httpx.post(f"{address}/v1/chat/completions", json=QUESTION, headers={"Origin": origin})
+        assert response.status_code == status
 
 
 def test_beyond_this_machine_any_address_is_known_but_no_foreign_name() -> None:

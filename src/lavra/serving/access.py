@@ -27,12 +27,13 @@ class Caller:
 
     name: str
     roles: frozenset[str]
+    """Always with ``public``, which everybody has."""
     may_upload: bool
 
     @property
     def upload_roles(self) -> frozenset[str]:
         """Who may read what this caller adds: their own groups, and everybody only where they have no group."""
-        return (self.roles - {PUBLIC}) or self.roles
+        return (self.roles - {PUBLIC}) or frozenset({PUBLIC})
 
 
 def make_key(name: str, roles: Sequence[str] = (PUBLIC,), *, uploads: bool = True) -> tuple[str, KeySettings]:
@@ -66,7 +67,7 @@ def _matches(key: str, record: KeySettings) -> bool:
 def identify(authorization: str | None, settings: ServeSettings) -> Caller:
     """The caller behind an ``Authorization`` header. Raises ``ApiError`` 401 where a key is wanted and not good."""
     if not settings.keys:
-        return Caller("anyone", settings.roles, settings.uploads)
+        return Caller("anyone", settings.roles | {PUBLIC}, settings.uploads)
     scheme, _, key = (authorization or "").partition(" ")
     key = key.strip()
     # 256 characters: nobody's key is longer, and hashing is not for strangers to order by the megabyte.
@@ -74,7 +75,7 @@ def identify(authorization: str | None, settings: ServeSettings) -> Caller:
         found = [record for record in settings.keys if _matches(key, record)]
         if found:
             record = found[0]
-            return Caller(record.name, record.roles, settings.uploads and record.uploads)
+            return Caller(record.name, record.roles | {PUBLIC}, settings.uploads and record.uploads)
         problem = "This API key is not known to this server."
     else:
         problem = "This server wants an API key: send it as 'Authorization: Bearer KEY'."

@@ -22,6 +22,7 @@ from lavra.errors import LavraError
 from lavra.serving.access import Caller, caller_of
 from lavra.serving.context import Context, context_of
 from lavra.serving.errors import ApiError, error_body, error_body_of
+from lavra.serving.leaving import cancelled_on_leaving
 from lavra.serving.observe import Metrics, log
 from lavra.serving.protocol import ChatRequest, Completion, citation_json, finish_reason, grounds
 from lavra.serving.work import Job
@@ -49,11 +50,8 @@ async def chat_completions(
         return assistant.answer(messages, roles=caller.roles, sampling=sampling, cancelled=cancelled)
 
     job: Job[Event] = context.answers.submit(produce)
-    watch = asyncio.create_task(_disconnect(request.receive))
-    watch.add_done_callback(lambda _: job.cancel())
     leave = contextlib.ExitStack()
-    leave.callback(job.cancel)
-    leave.callback(watch.cancel)
+    leave.enter_context(cancelled_on_leaving(request, job))
     with leave:
         events = _counted(job, name, context.metrics)
         completion = Completion(name)
@@ -67,11 +65,6 @@ async def chat_completions(
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
         lines = _lines(first, events, job, completion, include_usage, context.settings.keep_alive_seconds)
         return EventStream(lines, leave.pop_all().close)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _counted(job: Job[Event], name: str, metrics: Metrics) -> AsyncIterator[Event]:

@@ -134,6 +134,7 @@ async def source(
                 "label": block.label,
                 "place": block.place,
                 "pieces": block.pieces,
+                "rows": block.rows,
             }
             for block in shown.blocks
         ],

@@ -121,7 +121,10 @@ class Guard:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return
         origin = headers.get("origin")
-        same = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        netloc = "" if origin is None else _netloc(origin)
+        same = origin is None or netloc == headers.get("host", "").lower()
+        # A proxy in front may have put its own name for us into Host; the browser's name for us is configured.
+        same = same or host_name(netloc) in set(_names(self.settings.allowed_hosts))
         if not same or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise ApiError("A page of another site may not use this server.", status=403, code="origin_not_allowed")
 
@@ -147,6 +150,14 @@ class Guard:
             return event
 
         return limited
+
+
+def _netloc(origin: str) -> str:
+    """``https://a.example:81`` → ``a.example:81``; something that matches nothing for ``null`` and nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower() or "null"
+    except ValueError:
+        return "null"
 
 
 def _names(hosts: Iterable[str]) -> Iterable[str]:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 
 from lavra.serving.context import Context, context_of
 from lavra.serving.errors import ApiError
+from lavra.serving.leaving import cancelled_on_leaving
 from lavra.serving.protocol import EmbeddingRequest
 from lavra.serving.services import Embedding
 
@@ -49,7 +50,9 @@ def _models(context: Context) -> list[dict[str, Any]]:
 
 
 @router.post("/embeddings")
-async def embeddings(body: EmbeddingRequest, context: Annotated[Context, Depends(context_of)]) -> dict[str, Any]:
+async def embeddings(
+    body: EmbeddingRequest, request: Request, context: Annotated[Context, Depends(context_of)]
+) -> dict[str, Any]:
     """Embed texts: vectors of length 1."""
     embedder = context.services.embedder
     if embedder is None or body.model not in (None, embedder.name):
@@ -74,10 +77,10 @@ async def embeddings(body: EmbeddingRequest, context: Annotated[Context, Depends
             yield embed(texts[start : start + BATCH])
 
     job = context.embeddings.submit(produce)
-    try:
+    with cancelled_on_leaving(request, job):
         vectors = [vector async for batch in job for vector in batch]
-    finally:
-        job.cancel()
+    if len(vectors) < len(texts):
+        raise ApiError("The work was cancelled.", status=503, code="cancelled")
     encode = _base64 if body.encoding_format == "base64" else _floats
     tokens = _count(embedder, texts)
     return {

@@ -59,6 +59,7 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "next": ("Next part", "Próxima parte", "Parte siguiente"),
     "licence": ("Licence", "Licença", "Licencia"),
     "owner": ("Owner", "Responsável", "Responsable"),
+    "table": ("Table", "Tabela", "Tabla"),
     "cited": ("Cited passage", "Trecho citado", "Pasaje citado"),
     "back": ("Back to the questions", "Voltar às perguntas", "Volver a las preguntas"),
     "searching": ("Searching the documents…", "Procurando nos documentos…", "Buscando en los documentos…"),

@@ -7,6 +7,7 @@ const options = document.body.dataset;
 const language = document.documentElement.lang;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const wide = matchMedia("(min-width: 72rem)");
+const typing = matchMedia("(pointer: fine)"); // where the focus does not bring up a keyboard over the answer
 
 const HISTORY = 10; // messages sent along with a question; the server fits them to the model's window
 const KEY = "lavra-key";
@@ -172,6 +173,14 @@ const place = (citation) =>
     .filter(Boolean)
     .join(" · ");
 
+// The citation's own page, in the language that was chosen for this one.
+function address(citation) {
+  const url = new URL(citation.url, location.origin);
+  const chosen = new URLSearchParams(location.search).get("lang");
+  if (chosen) url.searchParams.set("lang", chosen);
+  return url.pathname + url.search + url.hash;
+}
+
 // A link where the address works by itself, a button where only this page has the key.
 function opener(citation, attributes, ...children) {
   const open = (event) => {
@@ -181,7 +190,7 @@ function opener(citation, attributes, ...children) {
   };
   return options.wantsKey
     ? element("button", { type: "button", onclick: open, ...attributes }, ...children)
-    : element("a", { href: citation.url, onclick: open, ...attributes }, ...children);
+    : element("a", { href: address(citation), onclick: open, ...attributes }, ...children);
 }
 
 const chip = (citation) =>
@@ -231,7 +240,7 @@ async function openSource(citation, from, part = null) {
   $("panel-title").textContent = source.title || source.source;
   $("panel-place").textContent = source.source;
   $("panel-link").hidden = Boolean(options.wantsKey);
-  $("panel-link").href = citation.url;
+  $("panel-link").href = address(citation);
   const text = $("panel-text");
   text.replaceChildren(...source.blocks.map(block));
   if (source.language !== "und") text.lang = source.language;
@@ -261,11 +270,22 @@ function partsNavigation(citation, source, from) {
   );
 }
 
-function block({ kind, level, label, place: where, pieces }) {
+const piece = ([text, cited, style]) => {
+  const node = style ? element(style, {}, text) : text;
+  return cited ? element("mark", {}, node) : node;
+};
+
+function block({ kind, level, label, place: where, pieces, rows }) {
   if (kind === "page") return element("p", { class: "turn", lang: language }, element("span", {}, say(where, { label })));
-  const children = pieces.map(([text, cited]) => (cited ? element("mark", { "aria-label": say("cited") }, text) : text));
+  if (rows.length) {
+    const lines = rows.map((row, n) => element("tr", {}, ...row.map((cell) => element(n ? "td" : "th", {}, ...cell.map(piece)))));
+    const attributes = { class: "scroll", tabindex: "0", role: "region", "aria-label": say("table") };
+    return element("div", attributes, element("table", {}, ...lines));
+  }
+  const children = pieces.map(piece);
   if (kind === "heading") return element(`h${Math.min(level + 2, 6)}`, {}, ...children);
   if (kind === "text") return element("p", {}, ...children);
+  if (kind === "item") return element("p", { class: "item" }, element("span", {}, label), element("span", {}, ...children));
   return element("pre", { class: kind, tabindex: "0" }, ...children);
 }
 
@@ -348,7 +368,8 @@ class AnswerView {
   speak(boundary) {
     let end = this.spoken;
     for (const match of this.text.slice(this.spoken).matchAll(boundary)) end = this.spoken + match.index + match[0].length;
-    if (end > this.spoken) announce(this.text.slice(this.spoken, end).replace(/[*`#]/g, "").trim());
+    const sentence = this.text.slice(this.spoken, end).replace(/\[[\d,; ]+\]|[*`#]/g, "").trim();
+    if (sentence) announce(sentence);
     this.spoken = end;
   }
 
@@ -390,7 +411,7 @@ function busy(controller) {
   $("send").hidden = Boolean(controller);
   $("stop").hidden = !controller;
   $("new").hidden = Boolean(controller) || !$("turns").childElementCount;
-  if (hadFocus) $("question").focus();
+  if (hadFocus && typing.matches) $("question").focus();
 }
 
 async function ask(question) {
@@ -557,4 +578,5 @@ async function refresh(withExamples = false) {
   $("examples").hidden = false;
 }
 
+if (typing.matches) field.focus();
 if (options.wantsKey) refresh(true).catch((error) => notice(error.message, true));
