@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from lavra.serving.context import Context, context_of
 from lavra.serving.errors import ApiError

@@ -321,6 +321,8 @@ function notice(text, bad = false) {
   return node;
 }
 
+const copyIcon = () => $("copy-icon").content.cloneNode(true);
+
 // One answer on the page, as it grows.
 class AnswerView {
   constructor(question) {
@@ -393,12 +395,12 @@ class AnswerView {
     if (retry) this.after.append(element("button", { type: "button", class: "quiet", onclick: retry }, say("retry")));
     if (citations.length) this.after.append(element("h3", {}, say("sources")), sourceList(citations));
     if (this.text && navigator.clipboard) {
-      const button = element("button", { type: "button", class: "quiet copy" }, say("copy"));
-      button.onclick = async () => {
+      const label = element("span", {}, say("copy"));
+      const copy = async () => {
         await navigator.clipboard.writeText(this.text);
-        button.textContent = say("copied");
+        label.textContent = say("copied");
       };
-      this.after.append(button);
+      this.after.append(element("button", { type: "button", class: "quiet copy", onclick: copy }, copyIcon(), label));
     }
     announce([note || say("done"), citations.length ? `${say("sources")}: ${citations.length}` : ""].join(" "));
     if (follow) toEnd();
