@@ -18,6 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from lavra.corpus.document import PUBLIC, Document
 from lavra.retrieval.access import digest, readable_by
+from lavra.retrieval.analysis import analyse_query
 from lavra.retrieval.index import Index
 from lavra.retrieval.snapshot import matrix
 
@@ -110,7 +111,7 @@ def test_both_halves_find_what_brute_force_finds(leaky: tuple[Index, dict[str, f
         best = set(chunk_ids[np.argsort(-similarity)[:10]])
         dense_recall.append(len(best & set(found)) / 10)
 
-        stems = index._stems(question, snapshot)
+        stems = analyse_query(question)
         scores = np.where(allowed, bm25.scores(stems.split()), 0.0)
         found_scores = sorted(snapshot.lexical(stems, where, 10)["_score"].to_pylist(), reverse=True)
         expected = sorted(scores[scores > 0], reverse=True)[:10]

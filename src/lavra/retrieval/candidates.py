@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lavra.retrieval.passage import Passage
 from lavra.retrieval.snapshot import SHOWN, Snapshot, matrix
 
 if TYPE_CHECKING:
@@ -34,6 +35,17 @@ class Candidate:
     lexical_rank: int | None
     """From 1 in the order of BM25; None if that search did not find it."""
     dense_rank: int | None
+
+    def passage(self, score: float, features: dict[str, float]) -> Passage:
+        """As it is shown, with the fusion's probability and what the fusion saw, this candidate's scores included."""
+        ranks = {"lexical_rank": self.lexical_rank, "dense_rank": self.dense_rank}
+        seen = {name: float(rank) for name, rank in ranks.items() if rank is not None}
+        return as_passage(self.row, score, {**features, "bm25": self.bm25, "cosine": self.cosine, **seen})
+
+
+def as_passage(row: dict[str, Any], score: float = 0.0, features: dict[str, float] | None = None) -> Passage:
+    """A row of the columns ``SHOWN`` as it is shown."""
+    return Passage(**{**row, "headings": tuple(row["headings"])}, score=score, features=features or {})
 
 
 def find_candidates(

@@ -13,28 +13,29 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
 from lavra.retrieval.access import readable_by
-from lavra.retrieval.analysis import analyse_query
-from lavra.retrieval.candidates import Candidate, find_candidates
+from lavra.retrieval.analysis import analyse_query, query_words
+from lavra.retrieval.candidates import Candidate, as_passage, find_candidates
 from lavra.retrieval.chunking import ChunkSettings
+from lavra.retrieval.features import FEATURES, features
+from lavra.retrieval.fusion import SHIPPED, Fusion
 from lavra.retrieval.passage import Passage, SearchResult
-from lavra.retrieval.schema import in_list, is_identifier
+from lavra.retrieval.schema import in_list, is_identifier, storable
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
 from lavra.retrieval.snapshot import SHOWN, Snapshot
 from lavra.retrieval.updating import Progress, TextEmbedder, UpdateReport, Updating
 from lavra.retrieval.writer import Erased, Writer, connect
 
-if TYPE_CHECKING:
-    from lavra.retrieval.fusion import Fusion
-
 T = TypeVar("T")
 
-MAX_STEMS = 256
-"""Distinct stems of a question that are searched for; a pasted page is no better a question than its beginning."""
+MAX_QUESTION = 2_000
+"""Characters of a question that are looked at: a pasted page is no better a question than its beginning."""
 
 DOCUMENT = ["document_id", "source", "title", "language"]
 
@@ -45,7 +46,7 @@ REOPENINGS = 5
 class Index:
     """Passages of documents under one directory. Made by :meth:`open`; safe to share between threads."""
 
-    def __init__(self, root: Path, embedder: TextEmbedder, fusion: Fusion | None, chunking: ChunkSettings) -> None:
+    def __init__(self, root: Path, embedder: TextEmbedder, fusion: Fusion, chunking: ChunkSettings) -> None:
         self.root = root
         self.embedder = embedder
         self.fusion = fusion
@@ -84,7 +85,7 @@ class Index:
                 f"(sha256 {settings.embedder_sha256[:12]}) and cannot be searched with {embedder.name} "
                 f"({embedder.sha256[:12]}): open it with the first, or delete the directory and re-index"
             )
-        return cls(path, embedder, fusion, chunking or ChunkSettings())
+        return cls(path, embedder, fusion or _shipped(), chunking or ChunkSettings())
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -130,19 +131,40 @@ class Index:
             LavraError: the index was deleted meanwhile.
         """
         started = time.perf_counter()
-        where = readable_by(roles)
-        if not question.strip():
-            return SearchResult((), 0.0, False)
-        vector = self.embedder.queries([question])[0]
-
-        def find(snapshot: Snapshot) -> tuple[Passage, ...]:
-            candidates = find_candidates(snapshot, self._stems(question, snapshot), vector, where)
-            best = sorted(candidates, key=_reciprocal_rank, reverse=True)[:k]
-            return tuple(_passage(c.row, _reciprocal_rank(c), {"bm25": c.bm25, "cosine": c.cosine}) for c in best)
-
-        passages = self._reading(find)
+        candidates, seen = self.candidates(question, roles=roles)
+        probability = self.fusion.predict(seen)
+        passages = tuple(
+            candidates[i].passage(float(probability[i]), dict(zip(FEATURES, seen[i].tolist(), strict=True)))
+            for i in np.argsort(-probability, kind="stable")[:k]
+        )
         confidence = passages[0].score if passages else 0.0
-        return SearchResult(passages, confidence, bool(passages), time.perf_counter() - started)
+        answerable = bool(passages) and confidence >= self.fusion.threshold
+        return SearchResult(passages, confidence, answerable, time.perf_counter() - started)
+
+    def candidates(self, question: str, *, roles: Collection[str]) -> tuple[list[Candidate], np.ndarray]:
+        """What the fusion chooses from, in the order of the searches, and its features (N, len(FEATURES)).
+
+        For explaining a search, and for fitting a fusion on questions of one's own (:mod:`lavra.retrieval.fitting`).
+        """
+        where = readable_by(roles)
+        question = question[:MAX_QUESTION]
+        if not question.strip():
+            return [], np.zeros((0, len(FEATURES)))
+        vector = self.embedder.queries([storable(question)])[0]
+
+        def find(snapshot: Snapshot) -> tuple[list[Candidate], np.ndarray]:
+            languages = self._languages_of(snapshot)
+            stems = analyse_query(question, corpus_languages=languages)
+            found = find_candidates(snapshot, stems, vector, where)
+            return found, features(
+                query_words(question, corpus_languages=languages),
+                documents=[candidate.document_id for candidate in found],
+                analysed=[candidate.analysed for candidate in found],
+                bm25=np.array([candidate.bm25 for candidate in found]),
+                cosine=np.array([candidate.cosine for candidate in found]),
+            )
+
+        return self._reading(find)
 
     def passage(self, chunk_id: str, roles: Collection[str]) -> Passage | None:
         """The passage of this identifier, or None where there is none that ``roles`` may read."""
@@ -151,7 +173,7 @@ class Index:
             return None
         where = f"{in_list('chunk_id', [chunk_id])} AND {where}"
         rows = self._reading(lambda snapshot: snapshot.read(SHOWN, where)).to_pylist()
-        return _passage(rows[0]) if rows else None
+        return as_passage(rows[0]) if rows else None
 
     def documents(self, roles: Collection[str]) -> list[IndexedDocument]:
         """The documents that ``roles`` may read, by source."""
@@ -177,13 +199,13 @@ class Index:
 
     # --- the newest version -------------------------------------------------------------------------------------
 
-    def _stems(self, question: str, snapshot: Snapshot) -> str:
-        """The stems to search for: the question analysed as the documents of the index were."""
+    def _languages_of(self, snapshot: Snapshot) -> list[str]:
+        """The languages by whose rules a question is analysed; counted once a version, a scan of one column."""
         version, languages = self._languages
         if version != snapshot.version:
             languages = snapshot.languages()
             self._languages = (snapshot.version, languages)
-        return " ".join(analyse_query(question, "und", languages).split()[:MAX_STEMS])
+        return languages
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(self.root, self._connection)
@@ -215,15 +237,9 @@ class IndexedDocument:
     chunks: int
 
 
-def _reciprocal_rank(candidate: Candidate) -> float:
-    """Cormack et al. 2009, k = 60, scaled so that first in both lists is 1."""
-    ranks = [rank for rank in (candidate.lexical_rank, candidate.dense_rank) if rank is not None]
-    return sum(30.5 / (60 + rank) for rank in ranks)
-
-
-def _passage(row: dict[str, Any], score: float = 0.0, features: dict[str, float] | None = None) -> Passage:
-    return Passage(
-        **{**row, "headings": tuple(row["headings"])},
-        score=score,
-        features=features or {},
-    )
+def _shipped() -> Fusion:
+    if SHIPPED.exists():
+        return Fusion.load()
+    # Until the coefficients are trained: the sum of reciprocal ranks, which is in order but no probability.
+    weights = np.array([1.0 if name.endswith("reciprocal_rank") else 0.0 for name in FEATURES])
+    return Fusion(FEATURES, np.zeros(len(FEATURES)), np.ones(len(FEATURES)), weights, -1.0)
