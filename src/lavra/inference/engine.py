@@ -1,0 +1,228 @@
+"""The generation engine: a prompt's token ids in, tokens and text out, one at a time.
+
+One model, one KV cache, one request at a time; others wait their turn. The cache outlives its request: what the next
+prompt shares with the last one (a system prompt, usually) is not computed again. Only positions that a prefill
+computed are reused, never those of generated tokens: a matrix times one vector and times a block of them round
+differently in bf16, and an answer must not depend on what was asked before it.
+
+Several requests in one batch (continuous batching) are not here yet.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lavra.errors import LavraError
+from lavra.inference.sampler import Sampler
+from lavra.inference.sampling import Sampling
+from lavra.inference.stopping import StopFilter
+from lavra.model.attention import KVCache
+from lavra.model.heads import logits
+from lavra.model.hub import ResolvedModel, resolve
+from lavra.model.precision import compute_dtype
+from lavra.model.transformer import Transformer
+from lavra.model.weights import load_model
+from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+PREFILL_CHUNK = 512
+"""Prompt tokens a pass: the activations of a long prompt stay within a few megabytes, and 512 rows already keep the
+matrix units busy."""
+
+BLOCK = 64
+"""A prompt is cut, and what it shares with the last one reused, at multiples of this many tokens, and no pass over a
+prompt is shorter (unless the prompt is). Then the matrix kernels give every token the same bits however the prompt was
+cut (measured, and held by a test): the same request gives the same answer whatever was asked before."""
+
+_SMALLEST_CACHE = 1024
+_NO_TOKEN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One step of an answer.
+
+    ``text`` is what the token lets us show, possibly nothing: half a character, or the beginning of what may be a
+    stop string, waits for the next. ``finish_reason`` is set on the last one: ``stop`` (end token or stop string),
+    ``length``, or ``cancelled``. A request that is cancelled before its first token has ``token_id`` -1.
+    """
+
+    token_id: int
+    text: str
+    finish_reason: FinishReason | None = None
+
+
+def never() -> bool:
+    """Not cancelled."""
+    return False
+
+
+class Engine:
+    """A decoder that writes. Safe to use from several threads: requests are served one after another."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "model",
+        sha256: str = "",
+        context_length: int | None = None,
+    ) -> None:
+        """``context_length``: tokens of prompt and answer together; at most, and by default, what the model was
+        made for. Raises ``LavraError`` when it is more."""
+        longest = model.config.context_length
+        if context_length is not None and not 1 <= context_length <= longest:
+            raise LavraError(f"context_length is {context_length}; the model {name} takes 1 to {longest} tokens")
+        self.name, self.sha256, self.tokenizer = name, sha256, tokenizer
+        self.context_length = context_length or longest
+        self._model = model
+        self._turn = threading.Lock()  # not re-entrant, and released by whichever thread finishes the stream
+        self._cache: KVCache | None = None
+        self._cached_ids: list[int] = []  # what a prefill put into the cache
+
+    @classmethod
+    def load(
+        cls,
+        reference: str | ResolvedModel,
+        *,
+        dtype: torch.dtype | None = None,
+        context_length: int | None = None,
+    ) -> Engine:
+        """An engine over a local model (``resolve`` with ``pull=True`` first to fetch one).
+
+        ``dtype``: by default bf16 where this machine computes in it, else float32. Raises ``LavraError`` where the
+        model is absent, damaged, or an encoder.
+        """
+        found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
+        if found.kind != "decoder":
+            raise LavraError(f"the model {found.name} is an encoder, which cannot write; choose a decoder")
+        path = Path(found.path)
+        model = load_model(path, dtype=dtype or compute_dtype())
+        return cls(model, load_tokenizer(path), name=found.name, sha256=found.sha256, context_length=context_length)
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        cancelled: Callable[[], bool] = never,
+    ) -> Iterator[Generated]:
+        """Continue ``prompt``. ``cancelled`` is asked before every token and every chunk of the prompt.
+
+        The answer ends early, with ``length``, where the window is full. Raises ``LavraError`` at once (not at the
+        first token) for settings out of range, an empty prompt, and one that leaves no room for an answer. Closing
+        the iterator ends the request.
+        """
+        ids = [int(token) for token in prompt]
+        if not ids:
+            raise LavraError("the prompt is empty; give at least one token")
+        if len(ids) >= self.context_length:
+            raise LavraError(
+                f"the prompt has {len(ids)} tokens and the window of {self.name} {self.context_length}; shorten the "
+                "prompt, or ask for fewer sources"
+            )
+        vocabulary = self._model.config.vocabulary_size
+        if not all(0 <= token < vocabulary for token in ids):
+            raise LavraError(f"the prompt holds token ids outside 0 to {vocabulary - 1}; it is for another tokenizer")
+        return self._generate(ids, Sampler(sampling, ids), cancelled)
+
+    def _generate(self, ids: list[int], sampler: Sampler, cancelled: Callable[[], bool]) -> Iterator[Generated]:
+        while not self._turn.acquire(timeout=0.1):
+            if cancelled():
+                yield Generated(_NO_TOKEN, "", "cancelled")
+                return
+        try:
+            yield from self._generate_in_turn(ids, sampler, cancelled)
+        finally:
+            self._turn.release()
+
+    def _generate_in_turn(self, ids: list[int], sampler: Sampler, cancelled: Callable[[], bool]) -> Iterator[Generated]:
+        hidden_C = self._prefill(ids, cancelled)
+        if hidden_C is None:
+            yield Generated(_NO_TOKEN, "", "cancelled")
+            return
+        decoder = self.tokenizer.stream()
+        stops = StopFilter(sampler.sampling.stop)
+        last = min(sampler.sampling.max_tokens, self.context_length - len(ids))
+        for count in range(1, last + 1):
+            token = sampler.draw(self._logits(hidden_C))
+            finish: FinishReason | None = None
+            text = ""
+            if token in self.tokenizer.eos_ids:
+                finish = "stop"
+            else:
+                text = stops.push(decoder.push(token))
+                if stops.stopped:
+                    finish = "stop"
+                elif count == last:
+                    finish = "length"
+                elif cancelled():
+                    finish = "cancelled"
+            if finish:
+                yield Generated(token, text + stops.push(decoder.flush()) + stops.flush(), finish)
+                return
+            yield Generated(token, text)
+            hidden_C = self._forward([token])[-1]
+
+    def _prefill(self, ids: list[int], cancelled: Callable[[], bool]) -> Tensor | None:
+        """Bring the cache to hold exactly the prompt; the hidden state after its last token, or None if cancelled."""
+        cache = self._room(len(ids) + 1)
+        shared = min(_common_prefix(self._cached_ids, ids), len(ids) - BLOCK)
+        shared = max(0, shared - shared % BLOCK)
+        cache.truncate(shared)
+        self._cached_ids = self._cached_ids[:shared]
+        hidden_C = None
+        while (done := len(self._cached_ids)) < len(ids):
+            if cancelled():
+                return None
+            end = min(done + PREFILL_CHUNK, len(ids))
+            if 0 < len(ids) - end < BLOCK:
+                end -= BLOCK
+            hidden_C = self._forward(ids[done:end])[-1]
+            self._cached_ids += ids[done:end]
+        return hidden_C
+
+    @torch.inference_mode()
+    def _forward(self, ids: Sequence[int]) -> Tensor:
+        """Hidden states (T, C) of the tokens that follow those in the cache; they join it."""
+        assert self._cache is not None
+        self._room(self._cache.length + len(ids))
+        return self._model(torch.tensor([ids]), cache=self._cache)[0]
+
+    @torch.inference_mode()
+    def _logits(self, hidden_C: Tensor) -> Tensor:
+        return logits(self._model, hidden_C)
+
+    def _room(self, tokens: int) -> KVCache:
+        """The cache, grown by doubling to hold ``tokens``: a window of 8,192 is not paid for by a short question."""
+        held = self._cache
+        if held is not None and held.capacity >= tokens:
+            return held
+        capacity = max(_SMALLEST_CACHE, 1 << (tokens - 1).bit_length())
+        with torch.inference_mode():
+            grown = self._model.make_cache(min(capacity, max(self.context_length, tokens)))
+            if held is not None:
+                for new, old in zip(grown.keys + grown.values, held.keys + held.values, strict=True):
+                    new[:, :, : held.length] = old[:, :, : held.length]
+                grown.advance(held.length)
+        self._cache = grown
+        return grown
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many leading tokens are equal."""
+    count = 0
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
