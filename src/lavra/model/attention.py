@@ -7,7 +7,10 @@ else needs to know.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -59,6 +62,8 @@ def attend(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Mask) -> Tensor
         # Measured on a CPU in bf16, 9 heads over 3 and 512 keys: 35 µs, against 225 µs with enable_gqa.
         q_BKGD = q_BHTD.reshape(batch, kv_heads, heads // kv_heads, width)
         return F.scaled_dot_product_attention(q_BKGD, k_BKSD, v_BKSD, dense).reshape(batch, heads, 1, width)
+    if not mask.causal and heads == kv_heads and _products_are_faster(q_BHTD.device, q_BHTD.dtype):
+        return _attend_by_products(q_BHTD, k_BKSD, v_BKSD, dense)
     plain_causal = mask.causal and mask.valid_BS is None and queries == keys and queries > 1
     return F.scaled_dot_product_attention(
         q_BHTD,
@@ -68,6 +73,40 @@ def attend(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Mask) -> Tensor
         is_causal=plain_causal,
         enable_gqa=heads != kv_heads,
     )
+
+
+def _attend_by_products(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, allowed: Tensor | None) -> Tensor:
+    """The definition, as two batched matrix products; the scores exist, so it is for short texts without a cache."""
+    batch, heads, queries, width = q_BHTD.shape
+    q, k, v = (x.reshape(batch * heads, -1, width) for x in (q_BHTD, k_BHSD, v_BHSD))
+    bias, beta = q.new_zeros(1), 0
+    if allowed is not None:
+        hidden = torch.zeros_like(allowed, dtype=q.dtype).masked_fill_(~allowed, float("-inf"))
+        bias, beta = hidden.expand(batch, heads, queries, -1).reshape(batch * heads, queries, -1), 1
+    scores = torch.baddbmm(bias, q, k.transpose(1, 2), beta=beta, alpha=width**-0.5)
+    return torch.bmm(scores.softmax(-1), v).view(batch, heads, queries, width)
+
+
+@cache
+def _products_are_faster(device: torch.device, dtype: torch.dtype) -> bool:
+    """Measured once a process, some milliseconds, on eight texts of 128 tokens.
+
+    The fused CPU kernel is written around AMX; with AVX512-BF16 alone it took twice the time of the plain products.
+    """
+    if device.type != "cpu" or dtype != torch.bfloat16:
+        return False
+    x = torch.ones(8, 12, 128, 32, dtype=dtype, device=device)
+
+    def seconds(kernel: Callable[[], Tensor]) -> float:
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            kernel()
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    products = seconds(lambda: _attend_by_products(x, x, x, None))
+    return products < seconds(lambda: F.scaled_dot_product_attention(x, x, x))
 
 
 class KVCache:
