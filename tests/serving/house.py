@@ -139,6 +139,9 @@ class WordEmbedder:
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         return -self.documents(texts)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
 
 class NotRead:
     def __init__(self, source: str, reason: str) -> None:

@@ -360,7 +360,7 @@ def test_hostile_text_stays_text_everywhere(serve: Any, open_page: Open, tmp_pat
     (tmp_path / "<svg onload=alert(7)>.pdf").write_bytes(b"PK\x03\x04")
     page.locator("#files").set_input_files(sorted(tmp_path.iterdir()))
     expect(page.locator(".notice")).to_have_count(2)
-    assert page.locator("#turns :is(img, script, svg, iframe)").count() == 0
+    assert page.locator(".notice :is(img, script, svg, iframe)").count() == 0
     # the document's own page
     page = open_page(address, f"/sources/{hostile.id}?start=0&end=60")
     expect(page.locator("h1")).to_contain_text(HOSTILE)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from lavra.serving.context import Context, context_of
 from lavra.serving.errors import ApiError
 from lavra.serving.leaving import cancelled_on_leaving
 from lavra.serving.protocol import EmbeddingRequest
-from lavra.serving.services import Embedding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ async def embeddings(
     if len(vectors) < len(texts):
         raise ApiError("The work was cancelled.", status=503, code="cancelled")
     encode = _base64 if body.encoding_format == "base64" else _floats
-    tokens = _count(embedder, texts)
+    tokens = sum(await run_in_threadpool(embedder.count_tokens, texts))
     return {
         "object": "list",
         "model": embedder.name,
@@ -100,11 +100,3 @@ def _floats(vector: np.ndarray) -> list[float]:
 def _base64(vector: np.ndarray) -> str:
     """Little-endian float32, as the official client decodes it."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _count(embedder: Embedding, texts: list[str]) -> int:
-    """Tokens of the texts; where the embedder shows no tokenizer, words, which is the nearest honest count."""
-    tokenizer = getattr(embedder, "tokenizer", None)
-    if tokenizer is None:
-        return sum(len(text.split()) for text in texts)
-    return sum(len(tokenizer.encode(text)) for text in texts)

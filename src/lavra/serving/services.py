@@ -53,6 +53,8 @@ class Embedding(Protocol):
 
     def queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]: ...
+
 
 class Services(Protocol):
     """A running workspace, as the server sees it."""
