@@ -10,7 +10,9 @@ from typing import Literal
 
 from lavra.errors import LavraError
 
-_CEILING = 1 << 24  # no dimension of a real model comes near; a hostile file's does
+# No dimension of a real model comes near; a hostile file's does.
+_CEILING = 1 << 24
+_MOST_LAYERS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,9 @@ class ModelConfig:
         for field in _SIZES:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _CEILING:
-                raise LavraError(f"model config: {field} is {value!r}; it must be a positive whole number")
+                raise LavraError(f"model config: {field} is {value!r}; it must be a positive whole number of sane size")
+        if self.layers > _MOST_LAYERS:
+            raise LavraError(f"model config: layers is {self.layers}; no model has more than {_MOST_LAYERS}")
         if self.heads % self.kv_heads:
             raise LavraError(
                 f"model config: kv_heads {self.kv_heads} does not divide heads {self.heads}; "
@@ -61,12 +65,17 @@ class ModelConfig:
             )
         if self.positions == "rotary" and self.head_width % 2:
             raise LavraError(f"model config: head_width {self.head_width} is odd; rotary positions turn pairs")
+        for field in ("norm_epsilon", "rope_theta"):
+            if not isinstance(getattr(self, field), (int, float)):
+                raise LavraError(f"model config: {field} is {getattr(self, field)!r}; it must be a number")
         if not 0 <= self.norm_epsilon < 1:
             raise LavraError(f"model config: norm_epsilon is {self.norm_epsilon!r}; it must lie in [0, 1)")
         if self.positions == "rotary" and not 1 <= self.rope_theta < float("inf"):
             raise LavraError(f"model config: rope_theta is {self.rope_theta!r}; it must be at least 1")
-        if not 0 <= self.token_types < _CEILING:
-            raise LavraError(f"model config: token_types is {self.token_types!r}; it must not be negative")
+        if not isinstance(self.token_types, int) or not 0 <= self.token_types < _CEILING:
+            raise LavraError(
+                f"model config: token_types is {self.token_types!r}; it must be a whole number, 0 for none"
+            )
         choices = {
             "norm": ("rms", "layer"),
             "norm_position": ("pre", "post"),
