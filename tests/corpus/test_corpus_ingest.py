@@ -100,6 +100,21 @@ def test_ingesting_another_folder_keeps_the_first_and_replaces_what_is_read_agai
     assert (third.kept, third.carried_over) == (6, 1)
 
 
+def test_a_duplicate_whose_kept_copy_goes_away_is_not_lost_in_silence(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("O mesmo texto")
+    (tmp_path / "one" / "b.md").write_text("Outro texto")
+    build_corpus([tmp_path / "one"], ReadSettings(), tmp_path / "1")
+    second = build_corpus([tmp_path / "two"], ReadSettings(), tmp_path / "2", previous=tmp_path / "1")
+    assert second.duplicates == {"two/a.md": "one/a.md"}
+    (tmp_path / "one" / "a.md").unlink()
+    third = build_corpus([tmp_path / "one"], ReadSettings(), tmp_path / "3", previous=tmp_path / "2")
+    assert [source for source, note in third.notes if "ingest its folder again" in note] == ["two/a.md"]
+    fourth = build_corpus([tmp_path / "two"], ReadSettings(), tmp_path / "4", previous=tmp_path / "3")
+    assert (fourth.kept, fourth.notes, fourth.duplicates) == (2, (), {})
+
+
 def test_two_roots_of_one_name_and_nested_roots_do_not_collide(tmp_path: Path) -> None:
     for name in ("x/docs", "y/docs", "x/docs/inner"):
         (tmp_path / name).mkdir(parents=True)
@@ -149,7 +164,7 @@ def test_a_forgotten_document_is_in_no_byte_of_the_new_corpus(docs: Path, tmp_pa
     ]
     assert load_report(tmp_path / "2").kept == 5
     for name in ("report.json", "report.md"):
-        assert "a.md" not in (tmp_path / "2" / name).read_text(encoding="utf-8")
+        assert "docs/a.md" not in (tmp_path / "2" / name).read_text(encoding="utf-8")
     # Parquet compresses pages: look at the values, the statistics and the raw bytes.
     table = parquet.read_table(tmp_path / "2" / "documents.parquet")
     assert "Quitéria" not in str(table.to_pylist())

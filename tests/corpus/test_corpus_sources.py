@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lavra.corpus.document import Document
-from lavra.corpus.reading import read_paths
+from lavra.corpus.reading import Skipped, read_bytes, read_paths
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import glob
 from lavra.errors import LavraError
@@ -77,6 +77,12 @@ def test_a_sources_file_applies_to_a_single_file_beside_it_and_to_records(tmp_pa
         ("a.jsonl#1", ("rh",)),
         ("a.jsonl#2", ("rh",)),
     ]
+
+
+@pytest.mark.parametrize("name", ["lavra-sources.toml", "../lavra-sources.toml", "x\\lavra-sources.toml"])
+def test_who_may_read_what_cannot_be_uploaded(name: str) -> None:
+    (refused,) = read_bytes(name, b'[[source]]\nroles = ["public"]\n', ReadSettings())
+    assert isinstance(refused, Skipped)
 
 
 @pytest.mark.parametrize(

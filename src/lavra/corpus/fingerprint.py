@@ -19,6 +19,9 @@ def fingerprint(root: Path, settings: ReadSettings) -> str:
             state.update(f"{entry.source}\0{entry.size}\0{entry.modified!r}\n".encode())
         else:
             state.update(f"{entry.source}\0{entry.kind}\n".encode())
-    for sources in sorted(root.rglob(FILE_NAME)) if root.is_dir() else ():
-        state.update(sources.read_bytes())
+    for sources in sorted(root.rglob(FILE_NAME)) if root.is_dir() else (root.parent / FILE_NAME,):
+        try:
+            state.update(sources.read_bytes())
+        except OSError:
+            state.update(b"unreadable")  # reading it for the ingest will say why
     return state.hexdigest()

@@ -58,6 +58,8 @@ def build_corpus(
                 tally.skipped.append(Skipped(item.source, "forgotten", "it was erased on request and stays out"))
             elif tally.accept(item):
                 writer.add(item, label)
+    if earlier is not None:
+        tally.carry_duplicates({k: v for k, v in earlier.duplicates.items() if not _below(k, replaced)})
     report = tally.report(
         roots={**{k: v for k, v in known.items() if k not in replaced}, **{r.label: str(r.path) for r in labelled}},
         skipped=nested,
@@ -84,6 +86,8 @@ def add_documents(
         for document in documents:
             if tally.accept(document):
                 writer.add(document, root)
+    if earlier is not None:
+        tally.carry_duplicates(earlier.duplicates)
     known = dict(earlier.roots) if earlier is not None else {}
     report = tally.report(roots={root: "", **known}, skipped=[], ignored={}, seconds=time.perf_counter() - began)
     write_report(report, corpus_out)
@@ -106,10 +110,16 @@ def forget_document(corpus_in: Path, corpus_out: Path, document_id: str) -> bool
             elif tally.accept(document, carried=True):
                 writer.add(document, label)
     names = {document.source for document in gone}
+    tally.carry_duplicates({k: v for k, v in earlier.duplicates.items() if not names & {k, v}})
     skipped = [s for s in earlier.skipped if s.source not in names and not any(name in s.reason for name in names)]
     report = tally.report(roots=dict(earlier.roots), skipped=skipped, ignored=earlier.ignored, seconds=0.0)
     write_report(report, corpus_out)
     return bool(gone)
+
+
+def _below(source: str, labels: set[str]) -> bool:
+    """Whether a source belongs to one of the roots with these labels."""
+    return any(source == label or source.startswith((f"{label}/", f"{label}#")) for label in labels)
 
 
 class _Tally:
@@ -119,6 +129,7 @@ class _Tally:
         self.skipped: list[Skipped] = []
         self._seen: dict[tuple[str, tuple[str, ...]], str] = {}
         self._sources: set[str] = set()
+        self._duplicates: dict[str, str] = {}
         self._notes: list[tuple[str, str]] = []
         self._counts: dict[str, Counter[str]] = {
             name: Counter() for name in ("languages", "licences", "formats", "owners", "roles")
@@ -129,9 +140,9 @@ class _Tally:
         """Whether to keep a document. One with the same text is another one if other people may read it."""
         key = document.hash, tuple(sorted(document.roles))
         if (first := self._seen.get(key)) is not None:
-            self.skipped.append(
-                Skipped(document.source, "duplicate", f"it has the same text as {first}, which is kept")
-            )
+            reason = f"it has the same text as {first}, which is kept"
+            self.skipped.append(Skipped(document.source, "duplicate", reason))
+            self._duplicates[document.source] = first
             return False
         if document.source in self._sources:
             reason = "another document has the same name in the corpus, which is kept: rename one"
@@ -152,6 +163,15 @@ class _Tally:
             self._notes.append((document.source, note))
         return True
 
+    def carry_duplicates(self, duplicates: dict[str, str]) -> None:
+        """Keep account of what an earlier ingest dropped; say where what was kept instead is gone now."""
+        for source, kept in duplicates.items():
+            if kept in self._sources:
+                self._duplicates.setdefault(source, kept)
+            elif source not in self._sources:
+                note = f"it was left out as a duplicate of {kept}, which is gone: ingest its folder again to have it"
+                self._notes.append((source, note))
+
     def report(
         self, *, roots: dict[str, str], skipped: Sequence[Skipped], ignored: dict[str, int], seconds: float
     ) -> IngestReport:
@@ -164,6 +184,7 @@ class _Tally:
             carried_over=self._carried,
             skipped=(*skipped, *self.skipped),
             notes=tuple(self._notes),
+            duplicates=dict(sorted(self._duplicates.items())),
             roots=roots,
             ignored=ignored,
             bytes=self._bytes,

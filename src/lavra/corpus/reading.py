@@ -22,7 +22,7 @@ from lavra.corpus.language import detect_language
 from lavra.corpus.parts import BadRecord, Parts, Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.settings import ReadSettings
-from lavra.corpus.sources import Sources
+from lavra.corpus.sources import FILE_NAME, Sources
 from lavra.corpus.walking import Found, Skipped, open_file, os_skipped, safe_name, walk
 from lavra.errors import LavraError
 
@@ -119,6 +119,8 @@ def read_bytes(
     """Read an uploaded file, in a worker process whatever its format; its source is ``<root>/<file name>``."""
     name = safe_name(PurePosixPath(filename.replace("\\", "/")).name) or "unnamed"
     source = f"{root}/{name}"
+    if name == FILE_NAME:
+        return [Skipped(source, "unsupported", "a file of this name says who may read what: it cannot be uploaded")]
     if not data:
         return [Skipped(source, "empty", "the file is empty")]
     found = Found(Path(name), source, len(data), datetime.now(UTC).timestamp())

@@ -24,6 +24,8 @@ class IngestReport:
     """Everything that was met and not kept, with its reason; exact duplicates too (kind ``duplicate``)."""
     notes: tuple[tuple[str, str], ...] = ()
     """Documents that are kept but not whole: pages without text, rows left out …"""
+    duplicates: dict[str, str] = field(default_factory=dict)
+    """Source of every exact duplicate that is not in the corpus, carried over ones too, and of the one that is."""
     carried_over: int = 0
     """How many of those kept come from the previous corpus."""
     languages: dict[str, int] = field(default_factory=dict)

@@ -259,7 +259,9 @@ def _text(element: Any, *, keep_lines: bool = False) -> str:
         elif shown and node.text and not (tag == "a" and node.text.strip() in ("¶", "#", "§", "")):
             pieces.append(node.text)
         if node is not element:
-            if tag in ("p", "div", "li", "td", "th", "tr"):
+            following = node.getnext()
+            apart = tag == "code" and keep_lines and following is not None and following.tag == "code"
+            if apart or tag in ("p", "div", "li", "td", "th", "tr"):
                 pieces.append("\n" if keep_lines else " ")
             if node.tail:
                 pieces.append(node.tail)
