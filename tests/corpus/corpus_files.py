@@ -22,6 +22,9 @@ def pdf(*pages: str, password: str | None = None, outline: tuple[str, ...] = ())
             canvas.bookmarkPage(f"page{number}")
             canvas.addOutlineEntry(outline[number], f"page{number}", level=0)
         for line, text in enumerate(page.split("\n")):
+            # A line that begins with "!" is set larger, one with "!!" larger still.
+            canvas.setFont("Helvetica", 12 + 4 * (len(text) - len(text.lstrip("!"))))
+            text = text.lstrip("!")
             canvas.drawString(72, 760 - 16 * line, text)
         canvas.showPage()
     canvas.save()

@@ -49,6 +49,26 @@ def test_a_pdf_gives_its_pages_by_number_and_its_outline_as_headings(tmp_path: P
     assert (document.format, document.title, document.metadata["pages"]) == ("pdf", "Férias", "2")
 
 
+def test_a_pdf_without_an_outline_gives_its_larger_lines_as_headings(tmp_path: Path) -> None:
+    body = "\n".join(["O servidor tem direito a trinta dias de descanso por ano."] * 12)
+    pages = [f"!Casa Grande\n!!Manual de\n!!Pessoal\n!Férias\n{body}", f"!Casa Grande\n{body}\n!Licença\n{body}"]
+    path = tmp_path / "manual.pdf"
+    path.write_bytes(files.pdf(*pages, f"!Casa Grande\n{body}"))
+    document = read(path)
+    assert [(s.label, s.level) for s in document.spans if s.kind == "heading"] == [
+        ("Manual de Pessoal", 1),
+        ("Férias", 2),
+        ("Licença", 2),
+    ]
+    assert spans(document, "heading")[0][1] == "Manual de\nPessoal"
+
+
+def test_a_pdf_in_one_size_has_no_headings(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(files.pdf("!Tudo\n!em letras\n!grandes", "!Também aqui"))
+    assert spans(read(path), "heading") == []
+
+
 def test_a_word_hyphenated_at_a_lines_end_in_a_pdf_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(files.pdf("a adminis-\ntração pública"))

@@ -1,4 +1,4 @@
-"""PDF through PDFium: text page by page, pages by their number, headings from the outline.
+"""PDF through PDFium: text page by page, pages by their number, headings by outline or size (`pdf_headings`).
 
 PDFium places words better than the pure Python readers (measured on TeX papers and financial reports). A PDF that is
 pictures of pages is told apart from an empty one; reading pictures (OCR) is not done here.
@@ -10,8 +10,8 @@ import re
 from itertools import islice
 from typing import Any
 
-from lavra.corpus.document import Span
 from lavra.corpus.parts import Parts, TextBuilder, Unreadable, one_line, ordered
+from lavra.corpus.readers.pdf_headings import Line, from_outline, from_sizes
 from lavra.corpus.settings import ReadSettings
 
 _HYPHENS = re.compile("[\x02\ufffe]")  # PDFium's mark for a hyphen at a line's end: the word is whole without it
@@ -42,18 +42,20 @@ def _document(pdf: Any, settings: ReadSettings) -> Parts:
             "too_large", f"it has {pages:,} pages, over the limit of {settings.max_pages:,}: raise `max_pages`"
         )
     builder = TextBuilder()
-    places: dict[int, tuple[int, int]] = {}
+    lines: list[Line] = []
     without_text, pictures = [], 0
     for index in range(pages):
-        text, has_picture = _page(pdf, index)
-        before = len(builder.spans)
+        written, has_picture = _page(pdf, index)
         with builder.within("page", str(index + 1)):
-            builder.write(text)
-        if len(builder.spans) > before:
-            places[index] = builder.spans[-1].start, builder.spans[-1].end
-        else:
-            without_text.append(index + 1)
+            place = builder.write("\n".join(text for text, _ in written))
         pictures += has_picture
+        if place is None:
+            without_text.append(index + 1)
+            continue
+        start = place[0]
+        for text, size in written:
+            lines.append(Line(index, start, start + len(text), text, size))
+            start += len(text) + 1
     parts = builder.parts()
     letters = sum(map(str.isalnum, parts.text[: pages * _SCANNED_LETTERS_A_PAGE * 4]))
     if letters < pages * _SCANNED_LETTERS_A_PAGE and pictures:
@@ -62,62 +64,66 @@ def _document(pdf: Any, settings: ReadSettings) -> Parts:
             f"it has no text layer (its {pages:,} page(s) are pictures): run it through OCR first, "
             "for example with OCRmyPDF",
         )
-    parts.spans = ordered([*parts.spans, *_outline(pdf, parts.text, places)])
+    parts.spans = ordered([*parts.spans, *(from_outline(_entries(pdf), lines) or from_sizes(lines))])
     _describe(pdf, parts)
-    if pages:
-        parts.metadata["pages"] = str(pages)
+    parts.metadata["pages"] = str(pages)
     if without_text:
         parts.metadata["note"] = f"no text on page(s) {_ranges(without_text)} of {pages}: pictures need OCR"
     return parts
 
 
-def _page(pdf: Any, index: int) -> tuple[str, bool]:
-    """The text of a page and whether it has none but a picture; a damaged page is an empty one."""
+def _page(pdf: Any, index: int) -> tuple[list[tuple[str, float]], bool]:
+    """The lines of a page with the size of their letters, and whether it is rather a picture.
+
+    A damaged page is an empty one.
+    """
     import pypdfium2
 
     try:
         page = pdf[index]
     except pypdfium2.PdfiumError:
-        return "", False
+        return [], False
     try:
         text_page = page.get_textpage()
         try:
-            text = text_page.get_text_bounded()
+            lines = _lines(text_page)
         finally:
             text_page.close()
-        text = _HYPHENS.sub("", text)
         picture = False
-        if len(text.strip()) < 200:
+        if sum(len(text) for text, _ in lines) < 200:
             image = pypdfium2.raw.FPDF_PAGEOBJ_IMAGE
             picture = any(True for _ in islice(page.get_objects(filter=[image], max_depth=3), 1))
-        return text, picture
+        return lines, picture
     except pypdfium2.PdfiumError:
-        return "", False
+        return [], False
     finally:
         page.close()
 
 
-def _outline(pdf: Any, text: str, places: dict[int, tuple[int, int]]) -> list[Span]:
-    """The outline's entries that are found, in order, as a line of their page: those are the headings."""
-    spans: list[Span] = []
-    lines: dict[int, list[tuple[str, int, int]]] = {}
-    used: set[int] = set()
-    for title, level, index in _entries(pdf):
-        if index is None or index not in places or not title:
-            continue
-        if index not in lines:
-            lines[index] = list(_lines(text, *places[index]))
-        wanted = _key(title)
-        for line, start, end in lines[index]:
-            if (
-                start not in used
-                and wanted
-                and (line == wanted or (line.endswith(wanted) and len(line) < len(wanted) + 12))
-            ):
-                used.add(start)
-                spans.append(Span("heading", start, end, label=title, level=min(level + 1, 6)))
-                break
-    return spans
+def _lines(text_page: Any) -> list[tuple[str, float]]:
+    """Normalised lines, without empty ones at either end, each with its size in points (to a half; 0: not known)."""
+    from pypdfium2 import raw
+
+    text = text_page.get_text_range()
+    # PDFium counts characters; only where it counts as Python does can a line's letters be asked for by their place.
+    aligned = len(text) == text_page.count_chars()
+    lines = []
+    place = 0
+    for piece in text.split("\r\n"):
+        line = one_line(_HYPHENS.sub("", piece))
+        size = 0.0
+        if aligned and line:
+            first = place + next((i for i, c in enumerate(piece) if c.isalnum()), 0)
+            last = place + len(piece.rstrip()) - 1
+            spots = (first, (first + last) // 2, last)
+            size = round(2 * min(raw.FPDFText_GetFontSize(text_page, spot) for spot in spots)) / 2
+        lines.append((line, size))
+        place += len(piece) + 2
+    while lines and not lines[0][0]:
+        del lines[0]
+    while lines and not lines[-1][0]:
+        del lines[-1]
+    return lines
 
 
 def _entries(pdf: Any) -> list[tuple[str, int, int | None]]:
@@ -133,19 +139,6 @@ def _entries(pdf: Any) -> list[tuple[str, int, int | None]]:
     except (pypdfium2.PdfiumError, ValueError, RecursionError):
         pass
     return entries
-
-
-def _lines(text: str, start: int, end: int) -> Any:
-    for line in text[start:end].split("\n"):
-        stripped = line.strip()
-        if stripped and len(stripped) < 200:
-            offset = start + line.index(stripped)
-            yield _key(stripped), offset, offset + len(stripped)
-        start += len(line) + 1
-
-
-def _key(line: str) -> str:
-    return "".join(filter(str.isalnum, line.casefold()))
 
 
 _NO_TITLE = re.compile(
