@@ -12,6 +12,8 @@ import pytest
 from house import House
 
 from lavra.serving.access import hash_key, make_key
+from lavra.serving.documents import safe_filename
+from lavra.serving.errors import ApiError
 from lavra.serving.guard import SECURITY_HEADERS, Guard, host_name
 from lavra.serving.settings import KeySettings, ServeSettings
 
@@ -214,6 +216,33 @@ def test_uploads_can_be_switched_off(serve: Serve) -> None:
 
 
 # --- keys and roles ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("relatório de março.pdf", "relatório de março.pdf"),
+        ("C:\\Users\\me\\plan.docx", "plan.docx"),
+        ("../../.ssh/.config", "config"),
+        ("a\u202excod.exe\x00", "a_xcod.exe_"),
+        ("x" * 300 + ".pdf", "x" * 130 + ".pdf"),
+        ("e\u0301.txt", "\u00e9.txt"),
+    ],
+)
+def test_a_file_name_is_kept_as_far_as_it_is_one(given: str, kept: str) -> None:
+    assert safe_filename(given) == kept
+
+
+def test_a_name_reaches_the_index_as_it_was_written(own: tuple[str, House]) -> None:
+    address, house = own
+    httpx.post(f"{address}/api/documents", files={"file": ("relatório.md", b"# Ol\xc3\xa1")})
+    assert house.uploaded[0][0] == "relatório.md"
+
+
+@pytest.mark.parametrize("name", ["", "...", "/", "   "])
+def test_a_file_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(ApiError, match="no usable name"):
+        safe_filename(name)
 
 
 @pytest.fixture(scope="module")

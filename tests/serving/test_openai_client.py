@@ -88,6 +88,18 @@ def test_decoding_settings_reach_the_assistant(client: openai.OpenAI, house: Hou
     assert (sampling.repetition_penalty, sampling.seed, sampling.stop, sampling.max_tokens) == (1.1, 5, ("\n\n",), 9)
 
 
+def test_half_of_the_window_stays_for_the_sources(client: openai.OpenAI, house: House) -> None:
+    ask(client, max_tokens=100_000)
+    sampling = house.quoting.asked[-1][2]
+    assert sampling is not None
+    assert sampling.max_tokens == house.quoting.context_length // 2
+
+
+def test_a_request_that_says_nothing_leaves_decoding_to_the_assistant(client: openai.OpenAI, house: House) -> None:
+    ask(client)
+    assert house.quoting.asked[-1][2] is None
+
+
 def test_content_parts_of_text_are_joined_and_developer_is_system(client: openai.OpenAI, house: House) -> None:
     parts = [{"type": "text", "text": "How high is the "}, {"type": "text", "text": "daily allowance?"}]
     messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]

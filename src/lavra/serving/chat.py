@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -45,6 +46,9 @@ async def chat_completions(
     name, assistant = context.assistant(body.model)
     messages = body.conversation()
     sampling = body.sampling(getattr(assistant, "sampling", None))
+    if sampling is not None:
+        # Many clients ask for as much as any model could say; half the window stays for the sources and the question.
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, assistant.context_length // 2))
 
     def produce(cancelled: Callable[[], bool]) -> Iterator[Event]:
         return assistant.answer(messages, roles=caller.roles, sampling=sampling, cancelled=cancelled)
@@ -115,7 +119,7 @@ async def _lines(
     completion: Completion,
     include_usage: bool,
     keep_alive: float,
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The stream's lines: server-sent events of chunks, comments while nothing happens, ``[DONE]``."""
     answer: Answer | None = None
     upcoming = first
@@ -166,7 +170,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, lines: AsyncIterator[str], closed: Callable[[], None]) -> None:
+    def __init__(self, lines: AsyncGenerator[str, None], closed: Callable[[], None]) -> None:
         # X-Accel-Buffering: nginx in front must not collect the stream into blocks.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(headers=headers)
@@ -177,8 +181,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for line in self.lines:
-                await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+            async with contextlib.aclosing(self.lines) as lines:
+                async for line in lines:
+                    await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self.closed()
