@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from multiprocessing.connection import Connection
@@ -155,6 +156,25 @@ def test_a_writer_that_waits_too_long_says_for_what(tmp_path: Path) -> None:
     with FileLock(index.root / "commit.lock"), pytest.raises(LavraError, match="another process") as caught:
         Writer(index.root, wait=0.1).remove([document("x").id])
     assert caught.value.status == 503
+
+
+def test_an_update_that_has_to_wait_says_so(tmp_path: Path) -> None:
+    index = Index.open(tmp_path / "index", HashingEmbedder())
+    labels: list[str] = []
+
+    def progress(done: int, total: int, label: str) -> None:
+        labels.append(label)
+        release.set()
+
+    release = threading.Event()
+    with index._writer.whole():
+        other = Index.open(index.root, HashingEmbedder())
+        thread = threading.Thread(target=lambda: other.update([document("a")], progress=progress))
+        thread.start()
+        assert release.wait(10)
+    thread.join()
+    assert labels[0] == "waiting for another update to end"
+    assert len(index.documents(set())) == 1
 
 
 def test_an_upload_does_not_wait_for_an_update(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from lavra.retrieval.analysis import analyse_query, query_words
 from lavra.retrieval.candidates import Candidate, as_passage, find_candidates
 from lavra.retrieval.chunking import ChunkSettings
 from lavra.retrieval.features import FEATURES, features
-from lavra.retrieval.fusion import SHIPPED, Fusion
+from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.passage import Passage, SearchResult
 from lavra.retrieval.schema import in_list, is_identifier, storable
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
@@ -85,7 +85,7 @@ class Index:
                 f"(sha256 {settings.embedder_sha256[:12]}) and cannot be searched with {embedder.name} "
                 f"({embedder.sha256[:12]}): open it with the first, or delete the directory and re-index"
             )
-        return cls(path, embedder, fusion or _shipped(), chunking or ChunkSettings())
+        return cls(path, embedder, fusion or Fusion.load(), chunking or ChunkSettings())
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,12 @@ class Index:
         Raises:
             LavraError: another process has been updating the index for longer than a writer waits.
         """
-        with self._writer.whole():
+
+        def waiting() -> None:
+            if progress is not None:
+                progress(0, length_hint(documents), "waiting for another update to end")
+
+        with self._writer.whole(waiting):
             self._writer.sweep()
             return self._updating(documents, progress).run(documents, remove_others=True)
 
@@ -235,11 +240,3 @@ class IndexedDocument:
     title: str
     language: str
     chunks: int
-
-
-def _shipped() -> Fusion:
-    if SHIPPED.exists():
-        return Fusion.load()
-    # Until the coefficients are trained: the sum of reciprocal ranks, which is in order but no probability.
-    weights = np.array([1.0 if name.endswith("reciprocal_rank") else 0.0 for name in FEATURES])
-    return Fusion(FEATURES, np.zeros(len(FEATURES)), np.ones(len(FEATURES)), weights, -1.0)

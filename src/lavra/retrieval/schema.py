@@ -10,6 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lavra.corpus.document import Document
@@ -100,6 +102,7 @@ def fingerprint(document: Document, settings: ChunkSettings) -> str:
     """Changes when anything changes that a row of the document holds or follows from."""
     facts = [
         VERSION,
+        _stemmer_version(),
         repr(settings),
         document.source,
         document.hash,
@@ -156,6 +159,12 @@ def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray) -> pa.Table:
 def said_of(document: Document, chunks: Sequence[Chunk]) -> list[str]:
     """What of each chunk is embedded and analysed: its text, and where in the document it stands."""
     return [storable(embedding_text(chunk, document.title)) for chunk in chunks]
+
+
+@cache
+def _stemmer_version() -> str:
+    """Another release may stem a word differently, and a question would miss what the old one had written."""
+    return metadata.version("snowballstemmer")
 
 
 def said_digest(said: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -72,9 +72,9 @@ class Writer:
         self._connection = connect(root)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Keep every other update and erasure out, from beginning to end."""
-        with self._taking(self._whole, "being updated"):
+    def whole(self, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Keep every other update and erasure out, from beginning to end; ``waiting`` is called if one is on."""
+        with self._taking(self._whole, "being updated", waiting):
             yield
 
     @contextmanager
@@ -188,11 +188,16 @@ class Writer:
         return settings
 
     @contextmanager
-    def _taking(self, lock: Any, doing: str) -> Iterator[None]:
+    def _taking(self, lock: Any, doing: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         from filelock import Timeout
 
         try:
-            lock.acquire(timeout=self._wait)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if waiting is not None:
+                    waiting()
+                lock.acquire(timeout=self._wait)
         except Timeout as error:
             raise LavraError(
                 f"the index at {self.root} is {doing} by another process and {self._wait:.0f} s of waiting did not "
