@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from lavra.corpus.document import Document
@@ -51,13 +52,15 @@ def build_corpus(
             for document, label in load_rows(previous, lambda label: label not in replaced):
                 if tally.accept(document, carried=True):
                     writer.add(document, label)
-        for label, item in read_roots(labelled, settings, ignored, progress=progress):
-            if isinstance(item, Skipped):
-                tally.skipped.append(item)
-            elif settings.forgotten & {item.id, item.hash}:
-                tally.skipped.append(Skipped(item.source, "forgotten", "it was erased on request and stays out"))
-            elif tally.accept(item):
-                writer.add(item, label)
+        # Closed here, not when it is collected: an interrupted ingest ends its workers at once.
+        with closing(read_roots(labelled, settings, ignored, progress=progress)) as items:
+            for label, item in items:
+                if isinstance(item, Skipped):
+                    tally.skipped.append(item)
+                elif settings.forgotten & {item.id, item.hash}:
+                    tally.skipped.append(Skipped(item.source, "forgotten", "it was erased on request and stays out"))
+                elif tally.accept(item):
+                    writer.add(item, label)
     if earlier is not None:
         tally.carry_duplicates({k: v for k, v in earlier.duplicates.items() if not _below(k, replaced)})
     report = tally.report(

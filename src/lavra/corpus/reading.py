@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -89,13 +90,14 @@ def read_paths(
     """
     labelled, skipped = label_roots(roots)
     yield from skipped
-    for _, item in read_roots(labelled, settings, Counter(), progress=progress):
-        yield item
+    with closing(read_roots(labelled, settings, Counter(), progress=progress)) as items:
+        for _, item in items:
+            yield item
 
 
 def read_roots(
     roots: Sequence[Root], settings: ReadSettings, ignored: Counter[str], *, progress: Progress | None = None
-) -> Iterator[tuple[str, Document | Skipped]]:
+) -> Generator[tuple[str, Document | Skipped], None, None]:
     """`read_paths` for labelled roots, each item with its root's label; ``ignored`` counts what is passed over."""
     total = 0
     if progress is not None:

@@ -17,7 +17,7 @@ DEFAULT_MEGABYTES = {
     "odt": 128,
     "epub": 128,
     "html": 32,
-    "markdown": 32,
+    "markdown": 16,
     "text": 64,
     "code": 8,
     "json": 64,
