@@ -118,6 +118,16 @@ def test_a_question_asked_by_keyboard_is_answered_as_a_stream_with_sources(serve
     assert spoken[-1].startswith("Answer complete.")
 
 
+def test_the_question_stays_in_view_while_a_long_answer_comes(serve: Any, open_page: Open) -> None:
+    page = open_page(serve(House()), viewport={"width": 1280, "height": 700})
+    finished(ask(page, QUESTION))
+    long = finished(ask(page, "say " + "word " * 3000))
+    page.wait_for_timeout(600)  # smooth scrolling
+    box = long.locator("h2").bounding_box()
+    assert 40 < box["y"] < 200
+    assert page.locator("#question").bounding_box()["y"] < 700
+
+
 def test_the_conversation_goes_on(serve: Any, open_page: Open) -> None:
     house = House()
     page = open_page(serve(house))

@@ -168,10 +168,10 @@ function markdown(text, cite) {
 
 // --- sources ----------------------------------------------------------------------------------------------------
 
-const place = (citation) =>
-  [citation.source, citation.page ? say("page_short", { label: citation.page }) : citation.headings.join(" › ")]
-    .filter(Boolean)
-    .join(" · ");
+function place({ source, title, page, headings }) {
+  const within = page ? say("page_short", { label: page }) : headings.filter((heading) => heading !== title).join(" › ");
+  return within ? `${source} · ${within}` : source;
+}
 
 // The citation's own page, in the language that was chosen for this one.
 function address(citation) {
@@ -308,16 +308,12 @@ $("panel").addEventListener("click", (event) => {
 let messages = [];
 let running = null; // the AbortController of the answer being made
 
-const nearEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
-const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: still.matches ? "auto" : "smooth" });
-
 function notice(text, bad = false) {
   $("welcome").hidden = true;
-  const follow = nearEnd();
   const node = element("p", { class: bad ? "notice bad" : "notice" }, text);
   $("turns").append(node);
   announce(text);
-  if (follow) toEnd();
+  if (!running) node.scrollIntoView({ block: "nearest", behavior: still.matches ? "auto" : "smooth" });
   return node;
 }
 
@@ -375,16 +371,14 @@ class AnswerView {
     this.spoken = end;
   }
 
+  // The page does not follow the text: the question stays on top, and people read from there at their own pace.
   draw() {
-    const follow = nearEnd();
     const cite = (number) => (this.sources.has(number) ? chip(this.sources.get(number)) : null);
     this.body.replaceChildren(...markdown(this.text, cite));
-    if (follow) scrollTo({ top: document.documentElement.scrollHeight });
   }
 
   finish({ citations = [], answerable = true, note = "", bad = false, retry = null }) {
     if (this.frame) cancelAnimationFrame(this.frame);
-    const follow = nearEnd();
     this.setStatus("");
     this.node.classList.remove("streaming");
     this.node.classList.toggle("unanswered", !answerable);
@@ -403,7 +397,6 @@ class AnswerView {
       this.after.append(element("button", { type: "button", class: "quiet copy", onclick: copy }, copyIcon(), label));
     }
     announce([note || say("done"), citations.length ? `${say("sources")}: ${citations.length}` : ""].join(" "));
-    if (follow) toEnd();
   }
 }
 
