@@ -5,13 +5,14 @@ is it behind the best, and does its document hold other good candidates (the doc
 passage in it). Every feature is computed for every candidate, whichever search found it: its cosine is exact, and
 its BM25 is 0 where it shares no word with the question.
 
-Not used, because it did not help on held-out questions (``docs/LOG.md``): raw BM25 scores (not comparable between
-questions), scores standardised by the candidates' spread, Boolean "found by both".
+Not used, because it did not help on held-out questions (``docs/LOG.md``): raw BM25 (not comparable between questions),
+scores standardised by the candidates' spread, lengths, neighbouring chunks, unstemmed words, numbers after "how many".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -21,20 +22,20 @@ Question: TypeAlias = Sequence[tuple[str, ...]]
 """The words of a question in order, each as the stems under which documents may hold it (``analysis.query_words``)."""
 
 FEATURES = (
-    "bm25_relative",
+    "bm25_margin",
     "bm25_reciprocal_rank",
+    "bm25_when_covered",
     "cosine",
-    "cosine_behind_best",
+    "cosine_margin",
     "cosine_reciprocal_rank",
     "coverage",
     "coverage_behind_best",
     "pairs",
+    "phrase_behind_best",
     "window",
     "document_bm25",
-    "document_cosine",
     "document_coverage",
     "document_share",
-    "bm25_when_covered",
 )
 
 WINDOW = 30
@@ -61,48 +62,57 @@ def features(
     if count == 0:
         return np.zeros((0, len(FEATURES)))
     bm25, cosine = np.asarray(bm25, dtype=np.float64), np.asarray(cosine, dtype=np.float64)
-    hits, pairs, window, weights = _words(question, analysed)
-    total = max(float(weights.sum()), 1e-9)
-    coverage = hits @ weights / total
+    seen = _words(question, analysed)
+    total = max(float(seen.weights.sum()), 1e-9)
+    coverage = seen.hits @ seen.weights / total
     relative = bm25 / max(float(bm25.max()), 1e-9)
-    behind = cosine - cosine.max()
-    softmax = np.exp(behind / TEMPERATURE)
+    softmax = np.exp((cosine - cosine.max()) / TEMPERATURE)
 
     _, document = np.unique(np.asarray(documents), return_inverse=True)
     size = int(document.max()) + 1
-    document_hits = np.zeros((size, hits.shape[1]))
-    np.maximum.at(document_hits, document, hits)
+    document_hits = np.zeros((size, seen.hits.shape[1]))
+    np.maximum.at(document_hits, document, seen.hits)
 
     columns = {
         # the passage by itself
-        "bm25_relative": relative,
+        "bm25_margin": _margin(relative),
         "bm25_reciprocal_rank": np.where(bm25 > 0, 1 / _ranks(bm25), 0.0),
-        "cosine": cosine,
-        "cosine_behind_best": behind,
-        "cosine_reciprocal_rank": 1 / _ranks(cosine),
-        "coverage": coverage,
-        "coverage_behind_best": coverage - coverage.max(),
-        "pairs": pairs,
-        "window": window / total,
         # BM25 means little where even the best candidate holds few of the words (another language, a paraphrase)
         "bm25_when_covered": relative * coverage.max(),
+        "cosine": cosine,
+        "cosine_margin": _margin(cosine),
+        "cosine_reciprocal_rank": 1 / _ranks(cosine),
+        # the question's words in it
+        "coverage": coverage,
+        "coverage_behind_best": coverage - coverage.max(),
+        "pairs": seen.pairs,
+        "phrase_behind_best": (seen.phrase - seen.phrase.max()) / total,
+        "window": seen.window / total,
         # its document, as far as the candidates show it
         "document_bm25": _best(relative, document, size),
-        "document_cosine": _best(behind, document, size),
-        "document_coverage": (document_hits @ weights / total)[document],
+        "document_coverage": (document_hits @ seen.weights / total)[document],
         "document_share": (np.bincount(document, softmax, size) / softmax.sum())[document],
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)
 
 
-def _words(question: Question, analysed: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Which candidate holds which word of the question, and how close together.
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Which candidate holds which word of the question, and how close together; N candidates, W distinct words."""
 
-    Returns hits (N, W) for the W distinct words, the weighted share of the question's neighbouring pairs of words
-    that are neighbours in the candidate too (N,), the greatest weight of distinct words within ``WINDOW`` words
-    (N,), and the words' weights (W,). A word weighs its BM25 idf *among the candidates*: what all of them have in
-    common distinguishes none.
-    """
+    weights: np.ndarray
+    """(W,) a word's BM25 idf *among the candidates*: what all of them have in common distinguishes none."""
+    hits: np.ndarray
+    """(N, W) 1 where the candidate holds the word."""
+    pairs: np.ndarray
+    """(N,) the weighted share of the question's neighbouring words that are neighbours in the candidate too."""
+    phrase: np.ndarray
+    """(N,) the greatest weight of a run of such neighbours; one word alone is a run."""
+    window: np.ndarray
+    """(N,) the greatest weight of distinct words within ``WINDOW`` words."""
+
+
+def _words(question: Question, analysed: Sequence[str]) -> _Words:
     distinct = list(dict.fromkeys(question))
     place = {word: number for number, word in enumerate(distinct)}
     number_of = {stem: number for number, word in reversed(list(enumerate(distinct))) for stem in word}
@@ -118,17 +128,27 @@ def _words(question: Question, analysed: Sequence[str]) -> tuple[np.ndarray, np.
     holding = hits.sum(axis=0)
     weights = np.log1p((count - holding + 0.5) / (holding + 0.5))
 
-    pairs, window = np.zeros(count), np.zeros(count)
-    possible = sum(weights[a] + weights[b] for a, b in wanted)
+    pairs, phrase, window = np.zeros(count), np.zeros(count), np.zeros(count)
+    weight = weights.tolist()
+    possible = sum(weight[a] + weight[b] for a, b in wanted)
     for row, found in enumerate(places):
-        neighbours = {(a, b) for (i, a), (j, b) in pairwise(found) if j == i + 1} & wanted
+        neighbours: set[tuple[int, int]] = set()
+        run = longest = weight[found[0][1]] if found else 0.0
+        for (i, a), (j, b) in pairwise(found):
+            if j == i + 1 and (a, b) in wanted:
+                neighbours.add((a, b))
+                run += weight[b]
+            else:
+                run = weight[b]
+            longest = max(longest, run)
+        phrase[row] = longest
         if neighbours:
-            pairs[row] = sum(weights[a] + weights[b] for a, b in neighbours) / possible
-        window[row] = _densest(found, weights)
-    return hits, pairs, window, weights
+            pairs[row] = sum(weight[a] + weight[b] for a, b in neighbours) / possible
+        window[row] = _densest(found, weight)
+    return _Words(weights, hits, pairs, phrase, window)
 
 
-def _densest(found: Sequence[tuple[int, int]], weights: np.ndarray) -> float:
+def _densest(found: Sequence[tuple[int, int]], weights: Sequence[float]) -> float:
     """The greatest weight of distinct words that stand within ``WINDOW`` of each other."""
     held = [0] * len(weights)
     value = best = 0.0
@@ -151,6 +171,14 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """1 for the greatest; equal values share the better rank, so that their order cannot matter."""
     ordered = np.sort(values)
     return len(values) - np.searchsorted(ordered, values, side="right") + 1.0
+
+
+def _margin(values: np.ndarray) -> np.ndarray:
+    """How far each value is above (below) the best of the others; 0 for a value without others."""
+    if len(values) == 1:
+        return np.zeros(1)
+    second, first = np.sort(values)[-2:]
+    return values - np.where(values == first, second, first)
 
 
 def _best(values: np.ndarray, document: np.ndarray, size: int) -> np.ndarray:
