@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 import corpus_files as files
 import pytest
 
+from lavra.corpus.detect import by_name
 from lavra.corpus.document import Document
 from lavra.corpus.ingest import build_corpus
+from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Pool
 from lavra.corpus.reading import Skipped, read_bytes, read_paths
 from lavra.corpus.settings import ReadSettings
@@ -242,7 +245,7 @@ def test_a_reader_that_crashes_hangs_or_eats_memory_loses_its_own_file_only(tmp_
     folder.mkdir()
     for name in ("a", "bug", "crash", "d", "exit", "f", "hang", "h", "memory", "print", "spin", "z"):
         (folder / f"{name}.html").write_text(f"<html>o texto de {name}</html>")
-    documents, skipped = read(folder, seconds_per_file=1.5, worker_megabytes=1024, workers=2)
+    documents, skipped = read(folder, seconds_per_file=3, worker_megabytes=1024, workers=2)
     assert {name.removesuffix(".html"): s.kind for name, s in skipped.items()} == {
         "bug": "corrupt",
         "crash": "crashed",
@@ -320,3 +323,66 @@ def test_hidden_files_and_other_peoples_code_are_passed_over_and_counted(tmp_pat
     report = build_corpus([tmp_path / "docs"], ReadSettings(), tmp_path / "out")
     assert (report.kept, report.skipped) == (1, ())
     assert report.ignored == {"hidden": 2, "vendored folders": 2}
+
+
+def test_records_with_half_characters_and_files_of_no_year_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    record = '{"text": "a\\ud800b", "title": "\\udc00", "\\udc00": "x", "id": "\\ud800", "licence": "\\ud800"}'
+    (folder / "a.jsonl").write_text(record)
+    (folder / "b.md").write_text("Texto")
+    os.utime(folder / "b.md", (2**40, 2**40))
+    os.mkdir(os.path.join(os.fsencode(folder), b"pasta\xff"))
+    report = build_corpus([folder], ReadSettings(), tmp_path / "out")
+    assert report.kept == 2
+    root = Path(os.fsdecode(os.path.join(os.fsencode(folder), b"pasta\xff")))
+    (root / "c.md").write_text("Texto c")
+    assert build_corpus([root], ReadSettings(), tmp_path / "2", previous=tmp_path / "out").kept == 3
+
+
+def test_damaged_files_of_every_format_are_read_or_named(tmp_path: Path) -> None:
+    """Bytes flipped, cut, doubled, at places that a seed chooses: nothing but a document or a reason comes out."""
+    whole = {
+        "a.pdf": files.pdf("um texto", "outro", outline=("um texto",)),
+        "a.docx": files.docx(tmp_path / "a.docx").read_bytes(),
+        "a.pptx": files.pptx(tmp_path / "a.pptx").read_bytes(),
+        "a.xlsx": files.xlsx(tmp_path / "a.xlsx").read_bytes(),
+        "a.epub": files.epub(["<h1>um</h1><p>texto</p>"]),
+        "a.odt": files.odt("<text:p>texto</text:p>"),
+        "a.html": b"<html><table><tr><td>a<td>b<tr><td colspan=2>c</table><ul><li>d</ul><pre>e</pre></html>",
+        "a.ipynb": b'{"cells": [{"cell_type": "markdown", "source": ["# a"]}], "metadata": {"kernelspec": {}}}',
+        "a.eml": b"Subject: a\nContent-Type: text/html; charset=x\n\n<p>b</p>",
+        "a.md": b"---\ntitle: a\n---\n# b\n\n| a |\n|---|\n| b |\n",
+        "a.csv": b'id;text\n1;"a\nb"\n',
+        "a.json": b'[{"text": "a", "roles": ["b"]}]',
+    }
+    chance = random.Random(20260101)
+    with Pool(ReadSettings(seconds_per_file=20, workers=2)) as pool:
+        futures = []
+        for name, data in whole.items():
+            for _ in range(12):
+                damaged = bytearray(data)
+                for _ in range(chance.randint(1, 8)):
+                    place = chance.randrange(len(damaged))
+                    action = chance.randrange(4)
+                    if action == 0:
+                        damaged[place] = chance.randrange(256)
+                    elif action == 1:
+                        damaged[place:place] = damaged[max(0, place - 40) : place]
+                    elif action == 2:
+                        del damaged[place : place + chance.randrange(1, 40)]
+                    elif len(damaged) > 80:
+                        damaged = damaged[: max(80, place)]
+                kind = "zip" if data.startswith(b"PK") else by_name(name)
+                assert kind is not None
+                futures.append(pool.submit(kind, name, data=bytes(damaged)))
+        kinds = [future.exception() for future in futures]
+    assert all(error is None or isinstance(error, Unreadable) for error in kinds)
+    assert {error.kind for error in kinds if isinstance(error, Unreadable)} <= {
+        "corrupt",
+        "empty",
+        "encrypted",
+        "mismatch",
+        "unsupported",
+        "too_large",
+    }

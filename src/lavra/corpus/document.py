@@ -62,6 +62,21 @@ class Document:
         """Sixteen hexadecimal digits that follow from ``source``."""
         return hashlib.sha256(self.source.encode()).hexdigest()[:16]
 
+    def place(self, offset: int) -> tuple[str | None, tuple[str, ...]]:
+        """The page (slide, sheet) and the headings, outermost first, under which ``text[offset]`` stands."""
+        page: str | None = None
+        headings: list[Span] = []
+        for span in self.spans:
+            if span.start > offset:
+                continue
+            if span.kind == "heading":
+                while headings and headings[-1].level >= span.level:
+                    headings.pop()
+                headings.append(span)
+            elif span.kind in ("page", "slide", "sheet") and offset < span.end:
+                page = span.label
+        return page, tuple(span.label for span in headings if span.label)
+
     @property
     def hash(self) -> str:
         """SHA-256 of the text: two documents with one hash are exact duplicates."""

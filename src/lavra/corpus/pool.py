@@ -24,8 +24,11 @@ import lavra
 from lavra.corpus.document import Span
 from lavra.corpus.parts import BadRecord, Parts, Unreadable
 from lavra.corpus.settings import ReadSettings
+from lavra.corpus.worker import READY
 
 _START = "import sys; sys.path.append(sys.argv[1]); from lavra.corpus.worker import main; main()"
+
+_SECONDS_TO_START = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class _Worker:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._ready = False
 
     def kill(self) -> None:
         """End the process at once; harmless if it is gone."""
@@ -136,6 +140,8 @@ class _Worker:
 
     def ask(self, request: bytes, settings: ReadSettings) -> dict[str, Any]:
         """Send a request and wait for its answer. Raises `Unreadable`, kind ``timeout`` or ``crashed``."""
+        if not self._ready:
+            self._wait_until_ready(settings)
         deadline = time.monotonic() + settings.seconds_per_file
         # A text of the largest size allowed takes up to six bytes a character as ASCII JSON, and spans besides.
         largest = settings.max_text_megabytes * 8_000_000 + 64_000_000
@@ -169,6 +175,18 @@ class _Worker:
                         if wanted > largest:
                             raise Unreadable("too_large", "its text is larger than `max_text_megabytes` allows")
         return json.loads(bytes(answer[8:wanted]))
+
+    def _wait_until_ready(self, settings: ReadSettings) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            if not selector.select(_SECONDS_TO_START):
+                raise Unreadable("crashed", f"the process to read it did not start within {_SECONDS_TO_START} s")
+        try:
+            if os.read(self._out, 1) != READY:
+                raise self._died(settings)
+        except OSError:
+            raise self._died(settings) from None
+        self._ready = True
 
     def _died(self, settings: ReadSettings) -> Unreadable:
         try:

@@ -54,12 +54,14 @@ def label_roots(paths: Sequence[Path], known: Mapping[str, str] | None = None) -
     known = dict(known or {})
     labels = {path: label for label, path in known.items()}
     absolute: list[Path] = []
+    called: dict[Path, str] = {}
     for path in paths:
         if not os.path.lexists(path):
             raise LavraError(f"{path} does not exist: name a folder or file that does")
         resolved = Path(os.path.realpath(path))
         if resolved not in absolute:
             absolute.append(resolved)
+            called[resolved] = Path(os.path.abspath(path)).name  # a link's own name, not its target's
     roots, skipped = [], []
     for path in absolute:
         outer = next((other for other in absolute if other in path.parents), None)
@@ -68,7 +70,7 @@ def label_roots(paths: Sequence[Path], known: Mapping[str, str] | None = None) -
             continue
         label = labels.get(str(path))
         if label is None:
-            name = safe_name(path.name) or "root"
+            name = safe_name(called[path]) or "root"
             parent = safe_name(path.parent.name)
             candidates = iter([name, *([f"{parent}-{name}"] if parent else [])])
             number = 2
@@ -242,7 +244,7 @@ class _Assembly:
 
     def documents(self, answer: Answer) -> Iterator[Document | Skipped]:
         """The documents of a file, or of one record of it."""
-        modified = datetime.fromtimestamp(int(self.found.modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        modified = _iso(self.found.modified)
         for parts in answer.documents:
             if isinstance(parts, BadRecord):
                 yield Skipped(f"{self.found.source}#{parts.record}", parts.kind, parts.reason)
@@ -274,6 +276,14 @@ class _Assembly:
             number += 1
         self.names.add(name)
         return f"{self.found.source}#{name}"
+
+
+def _iso(timestamp: float) -> str | None:
+    """ISO 8601 in UTC; None for a time that no calendar has (file systems hold any number)."""
+    try:
+        return datetime.fromtimestamp(int(timestamp), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _stem(name: str) -> str:

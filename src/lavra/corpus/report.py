@@ -82,8 +82,10 @@ def write_report(report: IngestReport, out: Path) -> None:
     """Write ``report.json`` and ``report.md`` into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     data = {"version": 1, **asdict(report), "dropped": report.dropped}
-    (out / "report.json").write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(report.markdown(), encoding="utf-8")
+    # Paths may hold bytes that are no text; written as escapes they survive in JSON and are visible in Markdown.
+    pages = {"report.json": json.dumps(data, ensure_ascii=False, indent=1) + "\n", "report.md": report.markdown()}
+    for name, page in pages.items():
+        (out / name).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def load_report(corpus: Path) -> IngestReport:

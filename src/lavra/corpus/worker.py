@@ -19,6 +19,9 @@ from lavra.corpus.parts import BadRecord, Unreadable
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.walking import open_file, os_skipped
 
+READY = b"R"
+"""Sent once, before the first request is read: the time to start is not the file's."""
+
 
 def main() -> None:
     """Answer requests until the pipe is closed."""
@@ -29,6 +32,8 @@ def main() -> None:
     os.dup2(silent, 0)
     os.dup2(silent, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    answers.write(READY)
+    answers.flush()
     while line := requests.readline():
         request = json.loads(line)
         _limit(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from lavra.corpus.detect import inside_zip, old_office
-from lavra.corpus.parts import BadRecord, Parts, Unreadable
+from lavra.corpus.parts import BadRecord, Parts, Unreadable, one_line
 from lavra.corpus.settings import ReadSettings
 
 _MODULES = {
@@ -45,7 +45,7 @@ def read(kind: str, data: bytes, name: str, settings: ReadSettings) -> tuple[str
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # parsers raise anything on damaged files
-        said = str(error).split("\n")[0][:200] or type(error).__name__
+        said = one_line(str(error).split("\n")[0][:200]) or type(error).__name__
         raise Unreadable("corrupt", f"the {kind} file is damaged or cut off ({said})") from error
     documents = [parts for parts in documents if isinstance(parts, BadRecord) or parts.text.strip()]
     if not documents:
