@@ -61,7 +61,7 @@ def main() -> None:
             )
             if given.open_source:
                 page.locator(".exchange .source").first.click()
-                page.locator("#panel mark").wait_for()
+                page.locator("#panel mark").first.wait_for()
             page.wait_for_timeout(700)  # smooth scrolling comes to rest
         given.out.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=given.out)

@@ -82,6 +82,7 @@ def test_a_cited_cell_is_marked_in_its_table() -> None:
     [
         ("Run `lavra ask` **now**.", [("Run ", ""), ("lavra ask", "code"), (" ", ""), ("now", "strong"), (".", "")]),
         ("See [the guide](guide.md) first.", [("See ", ""), ("the guide", ""), (" first.", "")]),
+        ("``` is three, `` two", [("``` is three, `` two", "")]),
         ("2 * 3 * 4 and a_b_c", [("2 * 3 * 4 and a_b_c", "")]),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 Style = Literal["", "code", "strong"]
 
 INLINE = re.compile(
-    r"(?P<ticks>`+)(?P<code>.+?)(?P=ticks)(?!`)|\*\*(?P<strong>\S(?:.*?\S)?)\*\*|!?\[(?P<link>[^\[\]]+)\]\([^()\s]*\)",
+    r"(?<!`)(?P<ticks>`+)(?P<code>[^`]+)(?P=ticks)(?!`)|\*\*(?P<strong>\S(?:.*?\S)?)\*\*|!?\[(?P<link>[^\[\]]+)\]\([^()\s]*\)",
     re.DOTALL,
 )
 SOFT_BREAK = re.compile(r"(?<=[^\n]{50})\n[ \t]*(?=\S)")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -63,6 +65,19 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_started()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's own, but a signal that has stopped the server is not raised once more: it was obeyed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
 
 def run(
     services: Services,
@@ -100,6 +115,4 @@ def run(
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
         server = _Server(config, lambda: on_ready(address) if on_ready else None)
-        # uvicorn hands the signal on once it has stopped; that it has stopped is all that was wanted.
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        server.run(sockets=[listener])

@@ -110,7 +110,7 @@ async function* events(response) {
 // No links and no images on purpose: an address in an answer may be put there by a document, to lead people astray or
 // to carry what they asked elsewhere.
 
-const INLINE = /(`+)(.+?)\1|\*\*(.+?)\*\*|\*([^\s*](?:.*?[^\s*])?)\*|\[(\d+(?:\s*[,;]\s*\d+)*)\]/gs;
+const INLINE = /(?<!`)(`+)([^`\n]+)\1(?!`)|\*\*(.+?)\*\*|\*([^\s*](?:.*?[^\s*])?)\*|\[(\d+(?:\s*[,;]\s*\d+)*)\]/gs;
 
 function inline(text, cite) {
   const nodes = [];
@@ -291,14 +291,19 @@ function block({ kind, level, label, place: where, pieces, rows }) {
 
 function closePanel() {
   $("panel").close();
+  closed();
+}
+
+// At once where the page closes it: the event comes later, when people may have moved the focus on.
+function closed() {
+  document.body.classList.remove("with-panel");
+  if (!opened) return;
+  opened.isConnected ? opened.focus() : $("question").focus();
+  opened = null;
 }
 
 $("panel-close").addEventListener("click", closePanel);
-$("panel").addEventListener("close", () => {
-  document.body.classList.remove("with-panel");
-  opened?.isConnected ? opened.focus() : $("question").focus();
-  opened = null;
-});
+$("panel").addEventListener("close", () => $("panel").open || closed());
 $("panel").addEventListener("click", (event) => {
   if (event.target === $("panel")) closePanel(); // the backdrop
 });
