@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from lavra.retrieval.access import readable_by
 from lavra.retrieval.analysis import analyse_query, query_words
 from lavra.retrieval.candidates import Candidate, find_candidates
 from lavra.retrieval.chunking import split
-from lavra.retrieval.features import features
+from lavra.retrieval.features import FEATURES, features
+from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.index import Index
 
 
@@ -108,12 +110,21 @@ class Searched:
     labels: list[np.ndarray]
 
 
+def open_index(place: Path, embedder: Embeds, of: QuestionSet) -> Index:
+    """The set's documents in a fresh index, whose own fusion is not looked at."""
+    nothing = np.zeros(len(FEATURES))
+    blank = Fusion(FEATURES, nothing, nothing + 1.0, nothing, 0.0)
+    index = Index.open(place, embedder, fusion=blank)
+    index.update(of.documents)
+    return index
+
+
 def search(index: Index, questions: Sequence[Question], of: QuestionSet, *, without_answers: bool = False) -> Searched:
     """Both halves of the index's search for each question, before the fusion.
 
     ``without_answers`` takes the right passages away first, as if they had never been in the corpus.
     """
-    snapshot = index._snapshot()  # the benchmark looks behind the search
+    snapshot = index._snapshot()  # behind `Index.candidates`, to embed all questions at once
     languages = snapshot.languages()
     vectors = index.embedder.queries([question.text for question in questions])
     result = Searched([], [], [])
@@ -178,7 +189,11 @@ class CachedEmbedder:
     def __init__(self, embedder: Embeds, directory: Path) -> None:
         self.name, self.dimension, self.sha256 = embedder.name, embedder.dimension, embedder.sha256
         self._embedder, self._directory = embedder, directory
+        self._known: dict[bytes, np.ndarray] = {}
         directory.mkdir(parents=True, exist_ok=True)
+        for path in sorted(directory.glob("*.npz")):
+            with np.load(path, allow_pickle=False) as stored:
+                self._known.update(zip(map(bytes, stored["keys"]), stored["vectors"], strict=True))
 
     def documents(self, texts: Sequence[str]) -> np.ndarray:
         return self._through("documents", texts)
@@ -187,8 +202,17 @@ class CachedEmbedder:
         return self._through("queries", texts)
 
     def _through(self, kind: str, texts: Sequence[str]) -> np.ndarray:
-        key = hashlib.sha256(f"{self.sha256}\0{kind}\0".encode() + "\0".join(texts).encode("utf-8", "replace"))
-        path = self._directory / f"{key.hexdigest()[:32]}.npy"
-        if not path.exists():
-            np.save(path, getattr(self._embedder, kind)(texts))
-        return np.load(path)
+        keys = [self._key(kind, text) for text in texts]
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if new:
+            self.remember(list(new), getattr(self._embedder, kind)(list(new.values())))
+        return np.stack([self._known[key] for key in keys])
+
+    def _key(self, kind: str, text: str) -> bytes:
+        return hashlib.sha256(f"{self.sha256}\0{kind}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+    def remember(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Keep the vectors (N, D) of these keys, here and on disk."""
+        self._known.update(zip(keys, vectors, strict=True))
+        table = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), -1)
+        np.savez(self._directory / f"{secrets.token_hex(8)}.npz", keys=table, vectors=vectors)

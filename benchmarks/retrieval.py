@@ -34,13 +34,13 @@ from lavra.inference.embedder import Embedder
 from lavra.retrieval.analysis import fold
 from lavra.retrieval.chunking import embedding_text, split
 from lavra.retrieval.fusion import Fusion
-from lavra.retrieval.index import Index
 from question_sets import (
     CachedEmbedder,
     Question,
     QuestionSet,
     Searched,
     load,
+    open_index,
     passage_rank,
     recall_and_mrr,
     search,
@@ -121,8 +121,7 @@ def main() -> None:
     crossed: Searched | None = None
     for name, of in sets.items():
         with tempfile.TemporaryDirectory() as place:
-            index = Index.open(Path(place), embedder)
-            index.update(of.documents)
+            index = open_index(Path(place), embedder, of)
             searched[name] = search(index, of.questions, of)
             plain[name] = search(index, [Question(fold(q.text), q.passages, q.answers) for q in of.questions], of)
             others = [q for other, s in sets.items() if family(other) != family(name) for q in s.questions[::3]

@@ -31,8 +31,7 @@ import numpy as np
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.features import FEATURES
 from lavra.retrieval.fusion import Fusion
-from lavra.retrieval.index import Index
-from question_sets import CachedEmbedder, Searched, load, search, training_rows
+from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows
 
 
 def searches_of(
@@ -44,8 +43,7 @@ def searches_of(
     random.Random(seed).shuffle(questions)
     questions = questions[:limit] if limit else questions
     with tempfile.TemporaryDirectory() as place:
-        index = Index.open(Path(place), embedder)
-        index.update(of.documents)
+        index = open_index(Path(place), embedder, of)
         unanswerable = search(index, questions[: len(questions) // 3], of, without_answers=True)
         return [search(index, questions, of), unanswerable]
 

@@ -9,7 +9,7 @@ import snowballstemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lavra.retrieval.analysis import analyse, analyse_query, fold, words
+from lavra.retrieval.analysis import analyse, analyse_query, fold, query_words, words
 
 
 def finds(query: str, text: str, language: str) -> bool:
@@ -105,6 +105,31 @@ def test_a_query_carries_the_stems_of_every_language_of_the_corpus_once() -> Non
     for language in ("pt", "es", "en", "und"):
         assert set(analyse("licitações públicas", language).split()) <= set(mixed)
     assert analyse_query("contracts", "en") == analyse("contracts", "en")
+
+
+def test_the_words_of_a_question_keep_their_order_and_their_stems() -> None:
+    assert query_words("o prazo das licitações", "pt") == [("o",), ("praz",), ("das",), ("licitaca",)]
+    (both,) = query_words("contratos", corpus_languages=["pt", "und"])
+    assert both == ("contrat", "contrato")
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "searched"),
+    [
+        ("Qual é o prazo para recurso?", "pt", "prazo recurso"),
+        ("QUAL É O PRAZO PARA RECURSO?", "pt", "prazo recurso"),
+        ("qual e o prazo para recurso", "pt", "prazo recurso"),
+        ("Qual é a capital do Pará?", "pt", "capital Pará"),
+        ("Quanto recebe um DAS 4?", "pt", "recebe DAS 4"),
+        ("Não é permitido?", "pt", "Não permitido"),
+        ("¿Cuántos días hay para apelar?", "es", "días apelar"),
+        ("How many days are there to appeal?", "en", "days appeal"),
+        ("O que é isso?", "pt", "O que é isso"),
+        ("", "pt", ""),
+    ],
+)
+def test_a_question_is_searched_without_its_function_words(question: str, language: str, searched: str) -> None:
+    assert analyse_query(question, language).split() == list(dict.fromkeys(analyse(searched, language).split()))
 
 
 @given(st.text(max_size=300), st.sampled_from(["pt", "es", "en", "und"]))

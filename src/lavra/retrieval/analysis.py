@@ -9,8 +9,8 @@ The result is stored in a column of its own and indexed by white space alone, so
 Numbers and codes stay findable however they were punctuated: ``8.666/1993`` becomes ``8666``, ``1993`` and
 ``86661993``; ``12.345.678/0001-90`` also ``12345678000190``; ``art. 5º`` and ``art. 5o`` become ``art 5``.
 
-Stop words are kept: BM25's own idf makes them weigh next to nothing, and dropping them changed no ranking for the
-better (``benchmarks/retrieval.py``). Scripts written without spaces are not segmented.
+Documents keep their function words, so that phrases stay phrases; a question's are not searched for (see
+:mod:`lavra.retrieval.function_words`). Scripts written without spaces are not segmented.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import snowballstemmer
+
+from lavra.retrieval.function_words import FUNCTION_WORDS
 
 LANGUAGES = ("pt", "es", "en")
 """The languages that have rules of their own; any other is folded and loses a plural ``s``."""
@@ -36,6 +38,7 @@ _HYPHENATED = re.compile(r"(?<=[a-z])[-\u2010]\r?\n[ \t]*(?=[a-z])")
 _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIALS = re.compile(r"\b[a-z](?:\.[a-z])+\b(?!\w)")
 _TOKEN = re.compile(r"[^\W_]+(?:[./,:_\u2010-\u2013-][^\W_]+)*")
+_WORD = re.compile(r"[^\W\d_]+")
 _SEPARATOR = re.compile(r"[./,:_\u2010-\u2013-]")
 _THOUSANDS = re.compile(r"(?<=\d)[.,](?=\d{3}(?!\d))")
 _DECIMAL = re.compile(r"\d+[.,]\d+")
@@ -74,8 +77,39 @@ def query_words(text: str, language: str = "und", corpus_languages: Iterable[str
 
 
 def analyse_query(text: str, language: str = "und", corpus_languages: Iterable[str] = ()) -> str:
-    """The distinct stems of :func:`query_words`, joined by spaces: an OR query over the analysed column."""
-    return " ".join(dict.fromkeys(stem for word in query_words(text, language, corpus_languages) for stem in word))
+    """The distinct stems of :func:`query_words` without function words, joined by spaces: for an OR query.
+
+    A question of function words alone keeps them.
+    """
+    languages = {*corpus_languages, language}
+    dropped = _function_words(text, languages)
+    asked = list(zip(words(text), query_words(text, language, corpus_languages), strict=True))
+    kept = [stems for word, stems in asked if word not in dropped] or [stems for _, stems in asked]
+    return " ".join(dict.fromkeys(stem for stems in kept for stem in stems))
+
+
+def _function_words(text: str, languages: Iterable[str]) -> set[str]:
+    """The folded words of a text that are function words each time they occur.
+
+    "Pará" folds to the preposition "para", "DAS" is a rank in the civil service: a word with other accents than the
+    function word's, or in capitals inside a sentence, is a name.
+    """
+    lists = [FUNCTION_WORDS[language] for language in languages if language in FUNCTION_WORDS]
+    function: set[str] = set()
+    names: set[str] = set()
+    shouted = text.isupper()
+    for number, match in enumerate(_WORD.finditer(text)):
+        surface, lower = match.group(), match.group().lower()
+        folded = fold(surface)
+        listed = any(lower in words or (lower == folded and lower in _folded(words)) for words in lists)
+        in_place = shouted or number == 0 or surface == lower
+        (function if listed and in_place else names).add(folded)
+    return function - names
+
+
+@lru_cache(maxsize=8)
+def _folded(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(fold(word) for word in words)
 
 
 def words(text: str) -> list[str]:
