@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lavra.retrieval.passage import Passage
-from lavra.retrieval.snapshot import SHOWN, Snapshot, matrix
+from lavra.retrieval.snapshot import FOUND, Snapshot, matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,8 @@ class Candidate:
 
     chunk_id: str
     document_id: str
-    row: dict[str, Any]
-    """What a passage is made of: the columns ``SHOWN``."""
+    row_id: int
+    """Where the snapshot that found it has it."""
     analysed: str
     """The passage's stems, joined by spaces."""
     bm25: float
@@ -36,11 +36,11 @@ class Candidate:
     """From 1 in the order of BM25; None if that search did not find it."""
     dense_rank: int | None
 
-    def passage(self, score: float, features: dict[str, float]) -> Passage:
-        """As it is shown, with the fusion's probability and what the fusion saw, this candidate's scores included."""
+    def seen(self) -> dict[str, float]:
+        """Its scores and ranks by name, for explanation."""
         ranks = {"lexical_rank": self.lexical_rank, "dense_rank": self.dense_rank}
-        seen = {name: float(rank) for name, rank in ranks.items() if rank is not None}
-        return as_passage(self.row, score, {**features, "bm25": self.bm25, "cosine": self.cosine, **seen})
+        known = {name: float(rank) for name, rank in ranks.items() if rank is not None}
+        return {"bm25": self.bm25, "cosine": self.cosine, **known}
 
 
 def as_passage(row: dict[str, Any], score: float = 0.0, features: dict[str, float] | None = None) -> Passage:
@@ -67,14 +67,14 @@ def find_candidates(
     cosine = dict(zip(lexical_ids, (matrix(lexical["vector"]) @ vector).tolist(), strict=True)) if lexical_ids else {}
     cosine |= {chunk_id: 1.0 - d for chunk_id, d in zip(dense_ids, dense["_distance"].to_pylist(), strict=True)}
 
-    columns = [*SHOWN, "analysed"]
+    columns = [*FOUND, "_rowid"]
     rows = {row["chunk_id"]: row for half in (lexical, dense) for row in half.select(columns).to_pylist()}
     return [
         Candidate(
             chunk_id=chunk_id,
             document_id=row["document_id"],
-            analysed=row.pop("analysed"),
-            row=row,
+            row_id=row["_rowid"],
+            analysed=row["analysed"],
             bm25=bm25.get(chunk_id, 0.0),
             cosine=cosine[chunk_id],
             lexical_rank=lexical_rank.get(chunk_id),

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
+from lavra.corpus.document import Document
 from lavra.errors import LavraError
 from lavra.retrieval.candidates import Candidate
 from lavra.retrieval.fusion import Fusion
@@ -64,7 +65,8 @@ def _labels(candidates: list[Candidate], probability: np.ndarray, answers: froze
     """(N,) 1 for an answer, 0 for none, -1 for what may be either."""
     if any(candidate.chunk_id in answers for candidate in candidates):
         return np.array([int(candidate.chunk_id in answers) for candidate in candidates])
-    of_right = np.array([bool({c.document_id, c.row["source"]} & answers) for c in candidates])
+    documents = answers | {Document(source=answer, text="").id for answer in answers}
+    of_right = np.array([candidate.document_id in documents for candidate in candidates])
     labels = np.where(of_right, -1, 0)
     if of_right.any():
         labels[int(np.where(of_right, probability, -1.0).argmax())] = 1

@@ -136,12 +136,21 @@ class Index:
             LavraError: the index was deleted meanwhile.
         """
         started = time.perf_counter()
-        candidates, seen = self.candidates(question, roles=roles)
-        probability = self.fusion.predict(seen)
-        passages = tuple(
-            candidates[i].passage(float(probability[i]), dict(zip(FEATURES, seen[i].tolist(), strict=True)))
-            for i in np.argsort(-probability, kind="stable")[:k]
-        )
+
+        def best(snapshot: Snapshot, candidates: list[Candidate], seen: np.ndarray) -> tuple[Passage, ...]:
+            probability = self.fusion.predict(seen)
+            order = np.argsort(-probability, kind="stable")[:k].tolist()
+            shown = snapshot.shown([candidates[i].row_id for i in order])
+            return tuple(
+                as_passage(
+                    row,
+                    float(probability[i]),
+                    dict(zip(FEATURES, seen[i].tolist(), strict=True)) | candidates[i].seen(),
+                )
+                for i, row in zip(order, shown, strict=True)
+            )
+
+        passages = self._candidates(question, roles, best) or ()
         confidence = passages[0].score if passages else 0.0
         answerable = bool(passages) and confidence >= self.fusion.threshold
         return SearchResult(passages, confidence, answerable, time.perf_counter() - started)
@@ -151,23 +160,31 @@ class Index:
 
         For explaining a search, and for fitting a fusion on questions of one's own (:mod:`lavra.retrieval.fitting`).
         """
+        found = self._candidates(question, roles, lambda _, candidates, seen: (candidates, seen))
+        return found or ([], np.zeros((0, len(FEATURES))))
+
+    def _candidates(
+        self, question: str, roles: Collection[str], use: Callable[[Snapshot, list[Candidate], np.ndarray], T]
+    ) -> T | None:
+        """``use`` of the candidates and their features, all within one snapshot; None for a blank question."""
         where = readable_by(roles)
         question = question[:MAX_QUESTION]
         if not question.strip():
-            return [], np.zeros((0, len(FEATURES)))
+            return None
         vector = self.embedder.queries([storable(question)])[0]
 
-        def find(snapshot: Snapshot) -> tuple[list[Candidate], np.ndarray]:
+        def find(snapshot: Snapshot) -> T:
             languages = self._languages_of(snapshot)
             stems = analyse_query(question, corpus_languages=languages)
             found = find_candidates(snapshot, stems, vector, where)
-            return found, features(
+            seen = features(
                 query_words(question, corpus_languages=languages),
                 documents=[candidate.document_id for candidate in found],
                 analysed=[candidate.analysed for candidate in found],
                 bm25=np.array([candidate.bm25 for candidate in found]),
                 cosine=np.array([candidate.cosine for candidate in found]),
             )
+            return use(snapshot, found, seen)
 
         return self._reading(find)
 

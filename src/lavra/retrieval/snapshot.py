@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SHOWN = ["chunk_id", "document_id", "source", "title", "text", "start", "end", "headings", "page", "language"]
 """What a passage is made of."""
 
-FOUND = [*SHOWN, "analysed", "vector"]
-"""And what the fusion needs to know of it. Reading both at once costs less than a second look-up."""
+FOUND = ["chunk_id", "document_id", "analysed"]
+"""What the fusion needs of every candidate; what is shown is read of the few best alone, by their row ids."""
 
 REFINE = 4
 """The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full."""
@@ -50,9 +50,10 @@ class Snapshot:
     def dense(self, vector: np.ndarray, where: str, limit: int) -> pa.Table:
         """The rows nearest to ``vector`` (dimension,) by cosine among those that ``where`` lets through.
 
-        Columns ``FOUND`` and ``_distance``, 1 − cosine.
+        Columns ``FOUND``, ``_rowid`` and ``_distance``, 1 − cosine.
         """
-        return self.dense_query(vector, where).select([*FOUND, "_distance"]).limit(limit).to_arrow()
+        query = self.dense_query(vector, where).select([*FOUND, "_distance"]).with_row_id(True)
+        return query.limit(limit).to_arrow()
 
     def dense_query(self, vector: np.ndarray, where: str) -> Any:
         query = self.table.search(vector, vector_column_name="vector").distance_type("cosine")
@@ -62,14 +63,16 @@ class Snapshot:
     def lexical(self, stems: str, where: str, limit: int) -> pa.Table:
         """The rows best by BM25 for any of these stems among those that ``where`` lets through.
 
-        Columns ``FOUND`` and ``_score``. Without stems nothing is found.
+        Columns ``FOUND``, ``vector``, ``_rowid`` and ``_score``. Without stems nothing is found.
         """
         if not stems:
             import pyarrow as pa
 
-            empty = self.table.schema.empty_table().select(FOUND)
+            empty = self.table.schema.empty_table().select([*FOUND, "vector"])
+            empty = empty.append_column("_rowid", pa.array([], pa.uint64()))
             return empty.append_column("_score", pa.array([], pa.float32()))
-        return self.lexical_query(stems, where).select([*FOUND, "_score"]).limit(limit).to_arrow()
+        query = self.lexical_query(stems, where).select([*FOUND, "vector", "_score"]).with_row_id(True)
+        return query.limit(limit).to_arrow()
 
     def lexical_query(self, stems: str, where: str) -> Any:
         from lancedb import query
@@ -93,6 +96,14 @@ class Snapshot:
         if where is not None:
             query = query.where(where)
         return query.select(list(columns)).to_arrow()
+
+    def shown(self, row_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """What is shown of the rows that a search of this snapshot found, in the order given."""
+        if not row_ids:
+            return []
+        found = self.table.take_row_ids(list(row_ids)).select(SHOWN).with_row_id().to_arrow().to_pylist()
+        by_id = {row.pop("_rowid"): row for row in found}
+        return [by_id[row_id] for row_id in row_ids]
 
     def languages(self) -> list[str]:
         """The languages of the documents, most frequent first."""
