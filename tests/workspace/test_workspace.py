@@ -179,6 +179,8 @@ def test_forgetting_leaves_no_sentence_in_any_file_and_says_so(own: tuple[Worksp
     _, answer, text = ask(workspace, "How much does the president of the board earn?", "board")
     assert "41" not in text
     assert not any("salaries" in citation.source for citation in answer.citations)
+    assert workspace.ingest([folder]).found, "the corpus without it is what an ingest would make"
+    (folder / "more.md").write_text("# More\n\nA page that was changed meanwhile, and is read again.\n")
     again = workspace.ingest([folder])
     assert [skipped.kind for skipped in again.report.skipped] == ["forgotten"]
     workspace.store.verify()

@@ -8,7 +8,7 @@ supports, with the source's number → where there is none, quote the sources.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -36,6 +36,7 @@ FOLLOW_UP = 4
 """A question of fewer words than this ("and in 2023?") is searched for together with the one before."""
 
 
+Locate = Callable[[str, int], tuple[str | None, tuple[str, ...]] | None]
 Grounding = Literal["strict", "cite"]
 
 
@@ -67,13 +68,17 @@ class Assistant:
         settings: AnswerSettings | None = None,
         *,
         language: Callable[[str], str] = lambda text: "und",
+        locate: Locate | None = None,
     ) -> None:
+        """``language`` tells a question's; ``locate`` the page and headings of an offset in a document, where a
+        citation can be more exact than its passage (which may begin on the page before)."""
         self.name = name
         self.engine = engine
         self.index = index
         self.prompt = prompt
         self.settings = settings or AnswerSettings()
         self._language = language
+        self._locate = locate
 
     @property
     def context_length(self) -> int:
@@ -99,7 +104,7 @@ class Assistant:
         language = self.prompt.language(language)
         sources = Sources([passage.text for passage in found.passages], language)
         offered = tuple(
-            citation(passage, best_window(sources, place, question)) for place, passage in enumerate(found.passages)
+            self._cite(passage, best_window(sources, number, question)) for number, passage in enumerate(found.passages)
         )
         yield Retrieved(offered, found.confidence)
         answerable = (
@@ -115,7 +120,9 @@ class Assistant:
         prompt = self._fit(question, found.passages, history, language, sampling.max_tokens)
         strict = self.settings.grounding == "strict"
         citer = Citer(sources, self.settings.support, strict=strict, question=question)
-        for event in stream(self.engine, prompt, sampling, cancelled, started, citer, found.passages, retrieved):
+        for event in stream(self.engine, prompt, sampling, cancelled, started, citer, retrieved):
+            if isinstance(event, Answer):
+                event = replace(event, citations=self._places(citer.cited.values(), found.passages))
             if not (isinstance(event, Answer) and strict and not event.text and event.finish_reason != "cancelled"):
                 yield event
                 continue
@@ -129,7 +136,7 @@ class Assistant:
             yield replace(
                 event,
                 text=text,
-                citations=cited_places(quotes, found.passages),
+                citations=self._places(quotes, found.passages),
                 finish_reason="stop",
                 quoted=True,
                 timings={"retrieve": retrieved, "first_token": total, "total": total},
@@ -165,6 +172,32 @@ class Assistant:
                     f"{self.engine.name} has {self.context_length}: ask a shorter question or lower max_tokens."
                 )
 
+    def _places(self, supports: Iterable[Support], passages: Sequence[Passage]) -> tuple[Citation, ...]:
+        """A citation for each source, in the order of their numbers, quoting the first support named for it."""
+        first: dict[int, Support] = {}
+        for support in supports:
+            first.setdefault(support.source, support)
+        return tuple(self._cite(passages[source], support) for source, support in sorted(first.items()))
+
+    def _cite(self, passage: Passage, support: Support) -> Citation:
+        """The numbered source that quotes what ``support`` points at in a passage."""
+        start = passage.start + support.start
+        place = self._locate(passage.document_id, start) if self._locate else None
+        page, headings = place or (passage.page, passage.headings)
+        return Citation(
+            number=support.source + 1,
+            chunk_id=passage.chunk_id,
+            document_id=passage.document_id,
+            source=passage.source,
+            title=passage.title,
+            quote=passage.text[support.start : support.end],
+            start=start,
+            end=passage.start + support.end,
+            page=page,
+            headings=headings,
+            score=passage.score,
+        )
+
 
 class BareModel:
     """A model without documents, with the same interface: what the ``prompt`` way serves."""
@@ -199,7 +232,6 @@ def stream(
     cancelled: Callable[[], bool],
     started: float,
     citer: Citer | None = None,
-    passages: Sequence[Passage] = (),
     retrieve: float = 0.0,
 ) -> Iterator[Event]:
     """Generate, cite on the way, and end with the whole answer."""
@@ -218,24 +250,14 @@ def stream(
     if citer and (delta := "".join(citer.close())):
         text += delta
         yield TextDelta(delta)
-    citations = cited_places(list(citer.cited.values()) if citer else [], passages)
     timings = {"retrieve": retrieve, "first_token": first, "total": time.perf_counter() - started}
     yield Answer(
         text.strip(),
-        citations,
         finish_reason=finish,
         prompt_tokens=len(prompt),
         completion_tokens=tokens,
         timings=timings,
     )
-
-
-def cited_places(supports: Sequence[Support], passages: Sequence[Passage]) -> tuple[Citation, ...]:
-    """A citation for each source, in the order of their numbers, quoting the first support named for it."""
-    first: dict[int, Support] = {}
-    for support in supports:
-        first.setdefault(support.source, support)
-    return tuple(citation(passages[source], support) for source, support in sorted(first.items()))
 
 
 def last_question(messages: Sequence[Message]) -> tuple[str, list[Turn]]:
@@ -257,20 +279,3 @@ def search_text(question: str, history: Sequence[Turn]) -> str:
             if turn["role"] == "user":
                 return f"{turn['content']} {question}"
     return question
-
-
-def citation(passage: Passage, support: Support) -> Citation:
-    """The numbered source that quotes what ``support`` points at in a passage."""
-    return Citation(
-        number=support.source + 1,
-        chunk_id=passage.chunk_id,
-        document_id=passage.document_id,
-        source=passage.source,
-        title=passage.title,
-        quote=passage.text[support.start : support.end],
-        start=passage.start + support.start,
-        end=passage.start + support.end,
-        page=passage.page,
-        headings=passage.headings,
-        score=passage.score,
-    )

@@ -68,8 +68,13 @@ class Running:
         folder = workspace.root / UPLOADS
         folder.mkdir(exist_ok=True)
         trial = read_bytes(filename, data, workspace.read_settings(roles=sorted(roles)))
-        if not any(isinstance(result, Document) for result in trial):
-            return [result for result in trial if isinstance(result, Skipped)]
+        read = [result for result in trial if isinstance(result, Document)]
+        known = self._known_texts()
+        if all(document.hash in known for document in read):
+            same = "it has the same text as {}, which is there already"
+            return [result for result in trial if isinstance(result, Skipped)] + [
+                Skipped(document.source, "duplicate", same.format(known[document.hash])) for document in read
+            ]
         with workspace.alone("uploads"):
             path = _free_name(folder, filename)
             _say_roles(folder, path.name, roles)
@@ -84,9 +89,17 @@ class Running:
         for entry in counts:
             if entry.source.split("#")[0] == prefix:
                 results.append(Added(entry.document_id, entry.source, entry.title, entry.chunks))
-        if not any(isinstance(result, Added) for result in results):
-            path.unlink(missing_ok=True)  # a duplicate of what is there
         return results
+
+    def _known_texts(self) -> dict[str, str]:
+        """The source of each text in the corpus, by its hash."""
+        import pyarrow.parquet as parquet
+
+        corpus = self.workspace.corpus()
+        if corpus is None:
+            return {}
+        columns = parquet.read_table(corpus.path / "documents.parquet", columns=["hash", "source"])
+        return dict(zip(columns["hash"].to_pylist(), columns["source"].to_pylist(), strict=True))
 
     def status(self) -> Mapping[str, int]:
         stats = self.workspace.live_index.stats()

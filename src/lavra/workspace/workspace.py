@@ -11,13 +11,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from lavra.corpus.document import PUBLIC
+from lavra.corpus.document import PUBLIC, Document
 from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError
 from lavra.store import Artifact, Draft, Store
@@ -388,7 +388,13 @@ class Workspace:
             prompt,
             answering,
             language=lambda text: detect_language(text, languages, min_letters=4),
+            locate=self._locate,
         )
+
+    def _locate(self, document_id: str, offset: int) -> tuple[str | None, tuple[str, ...]] | None:
+        corpus = self.corpus()
+        document = _document(corpus.path, document_id) if corpus else None
+        return document.place(offset) if document else None
 
     def ask(
         self,
@@ -419,6 +425,14 @@ class Workspace:
             yield
         finally:
             lock.release()
+
+
+@lru_cache(maxsize=256)
+def _document(corpus: Path, document_id: str) -> Document | None:
+    """A document of a corpus; an artifact never changes, so it may be remembered."""
+    from lavra.corpus.ingest import load_document
+
+    return load_document(corpus, document_id)
 
 
 class _Counted:
