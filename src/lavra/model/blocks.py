@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,7 +84,3 @@ class Block(nn.Module):
             return x_BTC + self.mlp(self.mlp_norm(x_BTC))
         x_BTC = self.attention_norm(x_BTC + self.attention(x_BTC, mask, rotary, cache, self.layer))
         return self.mlp_norm(x_BTC + self.mlp(x_BTC))
-
-
-def parameter_count(module: nn.Module) -> int:
-    return sum(torch.numel(parameter) for parameter in module.parameters())

@@ -24,4 +24,6 @@ def logits(model: Transformer, hidden: Tensor) -> Tensor:
 
     Pass only the positions that are wanted: at V = 49,152 one position costs as much as two blocks.
     """
+    if model.packed_unembedding is not None:
+        return model.packed_unembedding(hidden)
     return F.linear(hidden, unembedding_weight(model))

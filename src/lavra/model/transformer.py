@@ -28,6 +28,7 @@ class Transformer(nn.Module):
         self.final_norm = make_norm(config) if config.final_norm else None
         own_head = config.language_head and not config.tied_embeddings
         self.unembedding = nn.Linear(config.width, config.vocabulary_size, bias=False) if own_head else None
+        self.packed_unembedding: nn.Module | None = None  # set by packing.py, read by heads.py
 
     @property
     def dtype(self) -> torch.dtype:

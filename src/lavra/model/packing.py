@@ -1,0 +1,56 @@
+"""Weights laid out once in the order that the CPU's bf16 matrix kernels (oneDNN) read them.
+
+A plain ``F.linear`` hands oneDNN a row-major matrix at every call. With one token a step, reading weights is all the
+work there is, and the packed order is read faster: SmolLM2-135M decoded 61 tokens a second against 40 on one thread
+of a Zen 5 with AVX512-BF16, prefill unchanged, results equal to the bit. The operators are those that
+``torch.compile`` uses when it freezes a model. A packed model is for inference: it can be neither trained nor saved.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lavra.model.transformer import Transformer
+
+# A hint of how many rows come at once. 1 and 64 were measured: the same within noise, from 1 to 256 rows.
+_ROWS = 64
+
+
+class PackedLinear(nn.Module):
+    """``F.linear`` with a weight in oneDNN's own layout, made from a bf16 weight of shape (out, in)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)
+        self._bias = None if bias is None else bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+
+
+def pack(model: Transformer) -> Transformer:
+    """``model`` itself with its matrices packed, one at a time; unchanged where that brings nothing.
+
+    It brings something for bf16 on a CPU where PyTorch has oneDNN's bf16 kernels. Costs the memory of the output
+    head again, which stays readable as the embedding.
+    """
+    if model.dtype is not torch.bfloat16 or model.device.type != "cpu" or not _available():
+        return model
+    for parent in list(model.blocks.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, PackedLinear(child.weight, child.bias))
+    if model.config.language_head:
+        weight = model.embedding.weight if model.unembedding is None else model.unembedding.weight
+        model.packed_unembedding = PackedLinear(weight, None)
+    return model
+
+
+def _available() -> bool:
+    """The operators are PyTorch's internal ones: tried, not assumed."""
+    try:
+        layer = PackedLinear(torch.ones(32, 32, dtype=torch.bfloat16), None)
+        return bool((layer(torch.ones(1, 32, dtype=torch.bfloat16)) == 32).all())
+    except (AttributeError, RuntimeError):  # NotImplementedError is a RuntimeError
+        return False
