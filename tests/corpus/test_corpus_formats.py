@@ -140,8 +140,9 @@ HTML = """<!doctype html><html lang="pt-BR"><head><title>Prazo de férias</title
 dias,<br>contados do pedido.</p><ul><li>um<li>dois</ul>
 <table><caption>Prazos</caption><tr><th>Cargo<th>Dias</tr><tr><td>Analista<td>30</tr></table>
 <h2>Exemplo</h2><pre><code class="language-python">if a:
-    b()</code></pre><dl><dt>Abono<dd>Um terço</dl><script>alert(1)</script><style>p{}</style></main>
-<footer>Todos os direitos reservados</footer></body></html>"""
+    b()</code></pre><dl><dt>Abono<dd>Um terço</dl><aside>Atenção</aside>
+<script>alert(1)</script><style>p{}</style></main>
+<aside>Notícias da semana</aside><footer>Todos os direitos reservados</footer></body></html>"""
 
 
 def test_html_keeps_headings_tables_and_code_and_leaves_the_furniture(tmp_path: Path) -> None:
@@ -150,7 +151,8 @@ def test_html_keeps_headings_tables_and_code_and_leaves_the_furniture(tmp_path: 
     document = read(path)
     assert document.text == (
         "Férias\n\nO prazo é de trinta dias,\ncontados do pedido.\n\n- um\n- dois\n\nPrazos\n\n"
-        "| Cargo | Dias |\n| --- | --- |\n| Analista | 30 |\n\nExemplo\n\nif a:\n    b()\n\nAbono\n\nUm terço"
+        "| Cargo | Dias |\n| --- | --- |\n| Analista | 30 |\n\nExemplo\n\nif a:\n    b()"
+        "\n\nAbono\n\nUm terço\n\nAtenção"
     )
     assert spans(document, "heading") == [("Férias", "Férias"), ("Exemplo", "Exemplo")]
     assert spans(document, "table")[0][0] == "Prazos"

@@ -22,7 +22,7 @@ _NEVER = frozenset(
         *("head", "link", "meta", "base"),
     )
 )
-_FURNITURE = frozenset(("nav", "footer", "aside", "menu"))
+_FURNITURE = frozenset(("nav", "footer", "menu"))
 _FURNITURE_ROLES = frozenset(("navigation", "banner", "contentinfo", "search", "complementary", "menu", "dialog"))
 _FURNITURE_NAMES = re.compile(
     r"(?:^|[\s_-])(?:cookies?|consent|gdpr|lgpd|breadcrumbs?|nav(?:bar|igation|header|footer)?|menu|sidebar|sharing|"
@@ -149,6 +149,8 @@ def _marked(element: Any) -> bool:
         or element.get("hidden") is not None
         or "display:none" in element.get("style", "").replace(" ", "").lower()
         or (element.tag == "header" and above is not None and above.tag == "body")
+        # Inside the content an aside is a note to the reader, beside it a column of the site.
+        or (element.tag == "aside" and not any(e.tag in ("main", "article") for e in element.iterancestors()))
         or bool(_FURNITURE_NAMES.search(f"{element.get('class', '')} {element.get('id', '')}"))
     )
 
