@@ -28,6 +28,9 @@ Progress = Callable[[int, int, str], None]
 GROUP_CHUNKS = 512
 """A commit's size: what a kill costs at most (seconds of embedding), and how many files an update leaves."""
 
+TIDY_GROUPS = 20
+"""Groups between two times of tidying: searches beside a long update should not have to scan what it wrote."""
+
 EMBED_CHUNKS = 128
 """Chunks embedded between two reports of progress."""
 
@@ -77,8 +80,10 @@ class Updating:
         started = time.perf_counter()
         known = self.open_snapshot().fingerprints()
         seen: set[str] = set()
-        for group in self._groups(documents, known, seen):
+        for number, group in enumerate(self._groups(documents, known, seen), 1):
             self._write(group, known)
+            if number % TIDY_GROUPS == 0:
+                self.writer.maintain()
         if remove_others and (gone := [document_id for document_id in known if document_id not in seen]):
             self.writer.remove(gone)
             self._count("removed", len(gone))
