@@ -33,14 +33,10 @@ from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
-PREFILL_CHUNK = 512
-"""Prompt tokens a pass: the activations of a long prompt stay within a few megabytes, and 512 rows already keep the
-matrix units busy."""
-
-BLOCK = 64
-"""A prompt is cut, and what it shares with the last one reused, at multiples of this many tokens, and no pass over a
-prompt is shorter (unless the prompt is). Then the matrix kernels give every token the same bits however the prompt was
-cut (measured, and held by a test): the same request gives the same answer whatever was asked before."""
+PREFILL_CHUNK = 256
+"""Prompt tokens a pass, counted from the prompt's beginning, and the unit in which a shared prefix is reused: what is
+left is then computed by the very passes that a fresh prompt would take, so that not even the last bit differs. 256
+rows keep the matrix units busy, and bound what a long prompt needs in activations."""
 
 _SMALLEST_CACHE = 1024
 _NO_TOKEN = -1
@@ -176,19 +172,17 @@ class Engine:
     def _prefill(self, ids: list[int], cancelled: Callable[[], bool]) -> Tensor | None:
         """Bring the cache to hold exactly the prompt; the hidden state after its last token, or None if cancelled."""
         cache = self._room(len(ids) + 1)
-        shared = min(_common_prefix(self._cached_ids, ids), len(ids) - BLOCK)
-        shared = max(0, shared - shared % BLOCK)
+        shared = _common_prefix(self._cached_ids, ids[:-1])
+        shared -= shared % PREFILL_CHUNK
         cache.truncate(shared)
         self._cached_ids = self._cached_ids[:shared]
         hidden_C = None
-        while (done := len(self._cached_ids)) < len(ids):
+        for start in range(shared, len(ids), PREFILL_CHUNK):
             if cancelled():
                 return None
-            end = min(done + PREFILL_CHUNK, len(ids))
-            if 0 < len(ids) - end < BLOCK:
-                end -= BLOCK
-            hidden_C = self._forward(ids[done:end])[-1]
-            self._cached_ids += ids[done:end]
+            chunk = ids[start : start + PREFILL_CHUNK]
+            hidden_C = self._forward(chunk)[-1]
+            self._cached_ids += chunk
         return hidden_C
 
     @torch.inference_mode()

