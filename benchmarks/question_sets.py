@@ -2,7 +2,8 @@
 
 A set is a directory ``<name>-<language>`` with ``corpus.jsonl`` (``_id``, ``title``, ``text``: a passage a line) and
 ``queries.jsonl`` (``_id``, ``text``, ``docs``: the passages that answer, ``answers``). Passages of one title are one
-document, as they were before the set's makers cut it; a passage without a title is a document of its own. The
+document (or those of one ``document``, where the rows say so), as they were before the set's makers cut it; a passage
+without either is a document of its own. The
 documents go through Lavra's chunking and index like any other, and a chunk stands for the passage it lies in: a hit
 is a chunk of the right passage, each passage counted once, at its best chunk.
 """
@@ -58,13 +59,12 @@ class QuestionSet:
     """Each chunk's text."""
 
 
-def load(directory: Path, *, titles: bool = True) -> QuestionSet:
-    """The set in a directory; with ``titles=False`` every passage is a document of its own, without a title."""
+def load(directory: Path) -> QuestionSet:
+    """The set in a directory."""
     language = directory.name.rsplit("-", 1)[-1]
     groups: dict[str, list[dict[str, str]]] = {}
     for row in _lines(directory / "corpus.jsonl"):
-        title = row.get("title", "") if titles else ""
-        groups.setdefault(title or f"#{row['_id']}", []).append(row)
+        groups.setdefault(row.get("document") or row.get("title") or row["_id"], []).append(row)
     documents: list[Document] = []
     passages: dict[str, tuple[str, ...]] = {}
     texts: dict[str, str] = {}
@@ -73,7 +73,7 @@ def load(directory: Path, *, titles: bool = True) -> QuestionSet:
         for row in rows:
             spans.append(Span("record", len(text), len(text) + len(row["text"]), row["_id"]))
             text += row["text"] + "\n\n"
-        title = "" if key.startswith("#") else key.replace("_", " ")
+        title = rows[0].get("title", "").replace("_", " ")
         document = Document(f"{directory.name}/{key}", text, title, language=language, spans=tuple(spans))
         documents.append(document)
         for chunk in split(document):

@@ -24,6 +24,7 @@ import platform
 import re
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,7 +32,6 @@ import numpy as np
 from rank_bm25 import BM25Okapi
 
 from lavra.inference.embedder import Embedder
-from lavra.retrieval.analysis import fold
 from lavra.retrieval.chunking import embedding_text, split
 from lavra.retrieval.fusion import Fusion
 from question_sets import (
@@ -54,6 +54,10 @@ METHODS = ("BM25 raw", "BM25 analysed", "dense", "RRF", "shipped", "left out", "
 
 def family(name: str) -> str:
     return name.split("-")[0]
+
+
+def without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def okapi(of: QuestionSet) -> Callable[[str], list[str]]:
@@ -123,9 +127,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             index = open_index(Path(place), embedder, of)
             searched[name] = search(index, of.questions, of)
-            plain[name] = search(index, [Question(fold(q.text), q.passages, q.answers) for q in of.questions], of)
-            others = [q for other, s in sets.items() if family(other) != family(name) for q in s.questions[::3]
-                      if s.language == of.language or of.language == "es"]  # fmt: skip
+            typed = [Question(without_accents(q.text), q.passages, q.answers) for q in of.questions]
+            plain[name] = search(index, typed, of)
+            others = [
+                question
+                for other, s in sets.items()
+                if family(other) != family(name) and (s.language == of.language or of.language == "es")
+                for question in s.questions[::3]
+            ]
             foreign[name] = search(index, others, of)
             removed[name] = search(index, of.questions, of, without_answers=True)
             if name == "pira-en":

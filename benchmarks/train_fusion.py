@@ -66,13 +66,12 @@ def main() -> None:
     searches: list[Searched] = []
     sets = []
     for directory in sorted(path for path in arguments.data.iterdir() if (path / "queries.jsonl").is_file()):
-        found, asked = searches_of(directory, embedder, limit=arguments.limit, seed=arguments.seed)
+        found = searches_of(directory, embedder, limit=arguments.limit, seed=arguments.seed)
         searches += found
         about = directory / "about.json"
-        sets.append(
-            {"name": directory.name, "questions": asked, **(json.loads(about.read_text()) if about.exists() else {})}
-        )
-        print(f"{directory.name}: {asked} questions", flush=True)
+        described = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+        sets.append({"name": directory.name, "questions": len(found[0].features), **described})
+        print(f"{directory.name}: {len(found[0].features)} questions", flush=True)
     if not searches:
         raise SystemExit(f"There is no question set in {arguments.data}: a set has corpus.jsonl and queries.jsonl.")
 
