@@ -94,6 +94,10 @@ def test_nothing_to_read_is_an_error_and_leaves_no_corpus(empty: Path) -> None:
     assert "nothing.txt (the file is empty)" in lavra("ingest", "docs", cwd=empty, code=2).stderr
     assert "does not exist" in lavra("ingest", "elsewhere", cwd=empty, code=2).stderr
     assert json.loads(lavra("status", "--json", cwd=empty).stdout)["corpus"] is None
+    (empty / "good.txt").write_text("The gate closes at ten in the evening.")
+    lavra("ingest", "good.txt", cwd=empty)
+    assert "nothing was ingested" in lavra("ingest", "docs", cwd=empty, code=2).stderr
+    assert json.loads(lavra("status", "--json", cwd=empty).stdout)["documents"] == 1
 
 
 def test_every_file_that_is_not_read_is_named_with_a_reason(empty: Path) -> None:

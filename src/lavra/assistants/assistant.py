@@ -248,6 +248,7 @@ def stream(
         elif citer and citer.stuck:
             break
     if citer and (delta := "".join(citer.close())):
+        first = first or time.perf_counter() - started
         text += delta
         yield TextDelta(delta)
     timings = {"retrieve": retrieve, "first_token": first, "total": time.perf_counter() - started}

@@ -32,14 +32,29 @@ class ModelsSection(Section):
 
 
 class DocumentsSection(Section):
-    """What is true of all documents unless a sources file or a flag says otherwise."""
+    """What is true of all documents unless a sources file or a flag says otherwise, and the limits of reading.
+
+    A limit that is not set is the one of ``lavra.corpus.settings.ReadSettings``.
+    """
 
     languages: tuple[str, ...] = ("pt", "es", "en")
     licence: str | None = None
     owner: str | None = None
     roles: tuple[str, ...] | None = None
     max_megabytes: int | None = Field(default=None, ge=1)
+    max_record_megabytes: int | None = Field(default=None, ge=1)
+    max_pages: int | None = Field(default=None, ge=1)
+    max_cells: int | None = Field(default=None, ge=1)
+    max_unpacked_megabytes: int | None = Field(default=None, ge=1)
+    max_text_megabytes: int | None = Field(default=None, ge=1)
+    max_members: int | None = Field(default=None, ge=1)
+    seconds_per_file: float | None = Field(default=None, gt=0)
+    worker_megabytes: int | None = Field(default=None, ge=256)
     workers: int | None = Field(default=None, ge=1)
+
+
+LIMITS = tuple(name for name in DocumentsSection.model_fields if name.startswith(("max_", "worker", "seconds_")))
+"""The settings that are limits of reading, by the names of ``ReadSettings``."""
 
 
 class IndexSection(Section):
@@ -92,6 +107,14 @@ name = {{name}}
 # owner = "Jurídico"
 # roles = ["{PUBLIC}"]              # who may read; also settable by file in a lavra-sources.toml beside the documents
 # max_megabytes = 64               # the largest file that is read; by format when not set
+# max_pages = 10000                # of a PDF or a presentation; these limits are named in the reason of a skipped file
+# max_cells = 500000               # kept of a spreadsheet
+# max_record_megabytes = 16        # a record of a JSON Lines or CSV file
+# max_unpacked_megabytes = 1024    # what an office file may unpack to
+# max_text_megabytes = 200         # text of one file
+# max_members = 20000              # files inside an office file
+# seconds_per_file = 60.0
+# worker_megabytes = 2048          # memory of a process that reads files
 # workers = 2                      # processes that read PDFs and office files; one a core when not set
 
 [index]

@@ -22,7 +22,7 @@ from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError
 from lavra.store import Artifact, Draft, Store
 from lavra.store.files import digest
-from lavra.workspace.settings import NAME, Settings, load_settings, template
+from lavra.workspace.settings import LIMITS, NAME, Settings, load_settings, template
 
 if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
     from lavra.assistants.assistant import Assistant
@@ -164,7 +164,11 @@ class Workspace:
                     previous=previous.path if previous else None,
                     progress=lambda done, total, label: progress("Reading", done, total),
                 )
-                if not report.kept:
+                again = previous is not None and any(
+                    str(root.resolve()) in previous.manifest.recipe["roots"] for root in roots
+                )
+                new = report.kept - report.carried_over
+                if not report.kept or not (new or again or report.dropped.get("duplicate")):
                     raise LavraError(nothing_read(roots, report))
                 draft.metrics.update(documents=report.kept, characters=report.characters)
                 draft.licences.extend(stated_licences(report))
@@ -183,8 +187,7 @@ class Workspace:
             "owner": documents.owner,
             "roles": documents.roles,
             "languages": documents.languages,
-            "max_megabytes": documents.max_megabytes,
-            "workers": documents.workers,
+            **{limit: value for limit in LIMITS if (value := getattr(documents, limit)) is not None},
             "forgotten": frozenset(self.forgotten()),
         }
         values.update({name: value for name, value in flags.items() if value is not None})
