@@ -201,7 +201,7 @@ def compare(index: Index, embedder: Embedder, asked: list[str]) -> None:
 
     def hybrid(number: int) -> Any:
         query = table.search(query_type="hybrid", vector_column_name="vector", fts_columns="analysed")
-        query = query.vector(queries[number]).text(stems[number]).distance_type("cosine").refine_factor(4)
+        query = query.vector(queries[number]).text(stems[number] or "-").distance_type("cosine").refine_factor(4)
         return query.where(where[number], prefilter=True).limit(50).to_arrow()
 
     def flat(number: int) -> Any:

@@ -25,8 +25,10 @@ SHOWN = ["chunk_id", "document_id", "source", "title", "text", "start", "end", "
 FOUND = ["chunk_id", "document_id", "analysed"]
 """What the fusion needs of every candidate; what is shown is read of the few best alone, by their row ids."""
 
-REFINE = 4
-"""The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full."""
+REFINE = 2
+"""The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full.
+
+Measured on E5 vectors: recall@50 is .99 at 1 and 1.00 at 2."""
 
 MIN_PARTITIONS = 24
 """Partitions of the vector index that are searched at least; more if the reader's rights leave too few rows."""
