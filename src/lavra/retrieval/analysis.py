@@ -3,7 +3,8 @@
 One order, because it was measured to be the best (typed without accents, Portuguese questions keep their rank):
 lower-case → fold accents → plural rules → Snowball (Porter 2001, snowballstem.org) → tokens joined by spaces. Folding
 *first* makes ``licitacao`` and ``licitação`` one word before any rule looks at it; the plural rules then do what
-Snowball's Portuguese and Spanish stemmers can no longer do on folded text (``licitacoes`` → ``licitacao``).
+Snowball's Portuguese and Spanish stemmers can no longer do on folded text (``licitacoes`` → ``licitacao``), and where
+a Portuguese suffix has an accent for certain (-ação, -ência, -ável) Snowball is given it back.
 The result is stored in a column of its own and indexed by white space alone, so the index needs no analyser.
 
 Numbers and codes stay findable however they were punctuated: ``8.666/1993`` becomes ``8666``, ``1993`` and
@@ -146,8 +147,9 @@ def _stem(word: str, code: str) -> str:
     if code == "und":
         return word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith("ss") else word
     if code == "pt":
-        word = _portuguese_singular(word)
-    elif code == "es":
+        accented = _with_suffix_accents(_portuguese_singular(word))
+        return fold(_stemmer("pt").stemWord(accented))
+    if code == "es":
         word = _spanish_singular(word)
     stem: str = _stemmer(code).stemWord(word)
     return stem
@@ -189,6 +191,27 @@ def _portuguese_singular(word: str) -> str:
         return word[:-2] + "m"
     if len(word) > 4 and word.endswith(("res", "zes", "eses")):  # valores, vezes, meses; not análises
         return word[:-2]
+    return word
+
+
+# Suffixes that Snowball's Portuguese stemmer knows by their accents only.
+_PT_SUFFIXES = {
+    "acao": "ação",
+    "ucao": "ução",
+    "encia": "ência",
+    "ancia": "ância",
+    "encias": "ências",
+    "ancias": "âncias",
+    "avel": "ável",
+    "ivel": "ível",
+}
+
+
+def _with_suffix_accents(word: str) -> str:
+    """A folded Portuguese word with the accents back that its suffix must have: ``licitação`` meets ``licitar``."""
+    for folded, accented in _PT_SUFFIXES.items():
+        if word.endswith(folded):
+            return word[: -len(folded)] + accented
     return word
 
 
