@@ -217,7 +217,7 @@ function sourceList(citations) {
           citation,
           { class: "source" },
           element("span", { class: "number", "aria-hidden": "true" }, String(citation.number)),
-          element("span", { class: "body" }, head, element("q", {}, citation.quote)),
+          element("span", { class: "body" }, head, element("q", {}, ...inline(citation.quote.trim(), () => null))),
         ),
       ),
     );
