@@ -21,6 +21,7 @@ from torch import Tensor
 from lavra.errors import LavraError
 from lavra.model.attention import Mask
 from lavra.model.hub import ResolvedModel, resolve
+from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
 from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model
@@ -105,7 +106,7 @@ class Embedder:
         found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
         if found.kind != "encoder":
             raise LavraError(f"the model {found.name} is a decoder, which writes; choose an encoder to embed texts")
-        model = load_model(found.path, dtype=dtype or compute_dtype())
+        model = pack(load_model(found.path, dtype=dtype or compute_dtype()))
         recipe = read_recipe(found, model.config.context_length)
         return cls(model, load_tokenizer(found.path), recipe, name=found.name, sha256=found.sha256)
 

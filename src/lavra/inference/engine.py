@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 
 from lavra.errors import LavraError
+from lavra.inference.fourbit import narrow
 from lavra.inference.sampler import Sampler
 from lavra.inference.sampling import Sampling
 from lavra.inference.stopping import StopFilter
 from lavra.model.attention import KVCache
 from lavra.model.heads import logits
 from lavra.model.hub import ResolvedModel, resolve
+from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
 from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model
@@ -103,6 +105,8 @@ class Engine:
             raise LavraError(f"the model {found.name} is an encoder, which cannot write; choose a decoder")
         path = Path(found.path)
         model = load_model(path, dtype=dtype or compute_dtype())
+        narrow(model)  # before packing, which packs what serves many rows as well
+        pack(model)
         return cls(model, load_tokenizer(path), name=found.name, sha256=found.sha256, context_length=context_length)
 
     def stream(
