@@ -171,8 +171,7 @@ def _parquet_parts(stream: IO[bytes]) -> Iterator[bytes]:
 
     file = pq.ParquetFile(stream)
     for group in range(file.num_row_groups):
-        for batch in [file.read_row_group(group)]:
-            yield from _texts(batch)
+        yield from _texts(file.read_row_group(group))
     yield repr(file.schema_arrow.metadata).encode()
 
 
@@ -226,14 +225,13 @@ _DECODERS: dict[bytes, Any] = {
 def _lance_contains(directory: Path, needles: Needles) -> bool:
     """Whether any version that a Lance table still has shows one of the sentences."""
     import lancedb
+    import pyarrow as pa
 
     try:
         table = lancedb.connect(directory.parent).open_table(directory.stem)
         for version in table.list_versions():
             table.checkout(version["version"])
             for batch in table.search().to_batches():
-                import pyarrow as pa
-
                 if any(needles.within(part) for part in _texts(pa.Table.from_batches([batch]))):
                     return True
     except (OSError, RuntimeError, ValueError):
