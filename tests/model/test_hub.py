@@ -23,7 +23,7 @@ import pytest
 
 from lavra.errors import LavraError
 from lavra.model import hub, huggingface, wheels
-from lavra.model.download import CannotFetch, Unreachable, download
+from lavra.model.download import CannotFetch, Connection, Unreachable, download
 from lavra.model.hub import KNOWN, KnownModel, list_models, models_home, remove, resolve
 from lavra.model.inspection import inspect
 
@@ -262,6 +262,13 @@ def test_a_refusal_is_told_apart_from_silence_and_credentials_are_not_repeated(
     assert "secret" not in str(refused.value)
     with pytest.raises(Unreachable):
         download("http://127.0.0.1:9/model.bin", tmp_path / "part", pause=0)
+
+
+def test_certificates_that_cannot_be_read_are_a_refusal_that_pip_may_answer(tmp_path: Path) -> None:
+    broken = tmp_path / "ca.pem"
+    broken.write_text("not a certificate")
+    with pytest.raises(CannotFetch, match="the certificates pip is configured with could not be read"):
+        download("https://127.0.0.1:9/m", tmp_path / "part", connection=Connection(certificates=str(broken)))
 
 
 # --- pypi: -----------------------------------------------------------------------------------------------------

@@ -189,6 +189,14 @@ def _remember_validator(file: Path, headers: Mapping[str, str]) -> None:
 
 
 def _ssl_context(connection: Connection) -> ssl.SSLContext:
+    """Raises ``CannotFetch`` for certificates that cannot be read, which pip may still understand."""
+    try:
+        return _read_certificates(connection)
+    except OSError as error:  # ssl.SSLError is one
+        raise CannotFetch(f"the certificates pip is configured with could not be read ({error})") from error
+
+
+def _read_certificates(connection: Connection) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for authorities in (connection.certificates, os.environ.get("SSL_CERT_FILE")):
         if authorities and Path(authorities).exists():
