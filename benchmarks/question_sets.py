@@ -119,24 +119,33 @@ def open_index(place: Path, embedder: Embeds, of: QuestionSet) -> Index:
     return index
 
 
-def search(index: Index, questions: Sequence[Question], of: QuestionSet, *, without_answers: bool = False) -> Searched:
-    """Both halves of the index's search for each question, before the fusion.
-
-    ``without_answers`` takes the right passages away first, as if they had never been in the corpus.
-    """
+def search(index: Index, questions: Sequence[Question], of: QuestionSet) -> Searched:
+    """Both halves of the index's search for each question, before the fusion."""
     snapshot = index._snapshot()  # behind `Index.candidates`, to embed all questions at once
-    languages = snapshot.languages()
     vectors = index.embedder.queries([question.text for question in questions])
-    result = Searched([], [], [])
+    found = []
     for question, vector in zip(questions, vectors, strict=True):
-        stems = analyse_query(question.text, corpus_languages=languages)
-        candidates = find_candidates(snapshot, stems, vector, readable_by({PUBLIC}))
-        if without_answers:
-            candidates = [c for c in candidates if not question.passages & set(of.passages[c.chunk_id])]
-        result.candidates.append(candidates)
-        result.features.append(candidate_features(question.text, candidates, languages))
-        result.labels.append(_labels(question, candidates, of))
-    return result
+        stems = analyse_query(question.text, corpus_languages=[of.language])
+        found.append(find_candidates(snapshot, stems, vector, readable_by({PUBLIC})))
+    return _seen(found, questions, of)
+
+
+def without_answers(searched: Searched, questions: Sequence[Question], of: QuestionSet) -> Searched:
+    """The same searches, had the right passages not been in the corpus."""
+    found = [
+        [candidate for candidate in candidates if not question.passages & set(of.passages[candidate.chunk_id])]
+        for candidates, question in zip(searched.candidates, questions, strict=False)
+    ]
+    return _seen(found, questions[: len(found)], of)
+
+
+def _seen(found: list[list[Candidate]], questions: Sequence[Question], of: QuestionSet) -> Searched:
+    pairs = list(zip(questions, found, strict=True))
+    return Searched(
+        found,
+        [candidate_features(question.text, candidates, [of.language]) for question, candidates in pairs],
+        [_labels(question, candidates, of) for question, candidates in pairs],
+    )
 
 
 def candidate_features(text: str, candidates: Sequence[Candidate], languages: Collection[str]) -> np.ndarray:

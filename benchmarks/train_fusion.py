@@ -31,7 +31,7 @@ import numpy as np
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.features import FEATURES
 from lavra.retrieval.fusion import Fusion
-from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows
+from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows, without_answers
 
 
 def searches_of(
@@ -44,8 +44,8 @@ def searches_of(
     questions = questions[:limit] if limit else questions
     with tempfile.TemporaryDirectory() as place:
         index = open_index(Path(place), embedder, of)
-        unanswerable = search(index, questions[: len(questions) // 3], of, without_answers=True)
-        return [search(index, questions, of), unanswerable]
+        searched = search(index, questions, of)
+    return [searched, without_answers(searched, questions[: len(questions) // 3], of)]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from lavra.retrieval.index import Index
 EVERY = 5
 """Every fifth question (180 of 900), over the whole corpus: enough to notice a loss of two points, in a minute."""
 
-RECALL, MRR = 0.97, 0.88  # recall@5 and MRR@10 on these questions
+RECALL, MRR = 0.975, 0.92  # recall@5 and MRR@10 on these questions; measured .983 and .932
 
 
 def without_accents(text: str) -> str:
