@@ -58,6 +58,43 @@ def test_a_number_that_the_source_does_not_have_is_not_supported() -> None:
     assert citer.unsupported == 1
 
 
+def test_a_sentence_that_denies_what_the_source_says_is_not_supported() -> None:
+    for sentence in (
+        "As férias não podem ser divididas em três períodos.",
+        "O pedido nunca é feito ao chefe imediato.",
+    ):
+        assert "[1]" not in run(sentence, Sources([LEAVE], "pt"), 9)[0]
+
+
+def strict(text: str, question: str = "", cut: bool = False) -> str:
+    citer = Citer(Sources([LEAVE, TRAVEL], "pt"), strict=True, question=question)
+    return "".join([*citer.push(text), *citer.close(cut=cut)])
+
+
+def test_strict_shows_only_what_is_supported_and_new() -> None:
+    good = "As férias podem ser divididas em três períodos."
+    assert strict(f"A lua é de queijo. {good} {good} Mercúrio gira devagar.") == f"{good} [1]"
+    assert strict("Como é feito o pedido ao chefe imediato?") == ""
+    assert strict("O pedido é feito ao chefe imediato.", "O pedido é feito ao chefe imediato, sim?") == ""
+
+
+def test_strict_leaves_out_a_sentence_that_the_limit_cut() -> None:
+    text = "As férias podem ser divididas em três períodos. As diárias de viagem são pagas em"
+    assert strict(text, cut=True) == "As férias podem ser divididas em três períodos. [1]"
+    assert strict("As diárias de viagem são pagas", cut=True) == ""
+    assert strict("As diárias de viagem são pagas", cut=False) == "As diárias de viagem são pagas [2]"
+
+
+def test_strict_refuses_a_sentence_that_goes_round_in_circles() -> None:
+    assert strict("As diárias de viagem e as diárias de viagem e as diárias de viagem são pagas.") == ""
+
+
+def test_strict_knows_when_going_on_is_pointless() -> None:
+    citer = Citer(Sources([LEAVE], "pt"), strict=True)
+    list(citer.push("A lua é de queijo. O sol é de vidro frio. Marte tem rios de tinta azul. E"))
+    assert citer.stuck
+
+
 def test_what_says_nothing_checkable_is_not_cited() -> None:
     shown, citer = run("Sim. Claro!", Sources([LEAVE], "pt"), 3)
     assert shown == "Sim. Claro!"
@@ -78,6 +115,10 @@ def test_streaming_shows_the_same_text_however_it_is_cut(text: str, size: int) -
         ("Disse “vá embora.” E foi.", ["Disse “vá embora.”", "E foi."]),
         ("Title\n\nFirst. Second… Third?", ["Title", "First.", "Second…", "Third?"]),
         ("- one\n- two", ["- one", "- two"]),
+        (
+            "## Heading\nText here. More.\n```\ncode.sh\n```\n",
+            ["## Heading", "Text here.", "More.", "```", "code.sh", "```"],
+        ),
         ("", []),
     ],
 )

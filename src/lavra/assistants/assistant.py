@@ -84,6 +84,11 @@ class Assistant:
     def context_length(self) -> int:
         return self.engine.context_length
 
+    @property
+    def sampling(self) -> Sampling:
+        """The decoding settings of a request that names none."""
+        return self.settings.sampling
+
     def answer(
         self,
         messages: Sequence[Message],
@@ -129,7 +134,7 @@ class Assistant:
             quotes = best_quotes(question, sources, self.index.embedder)
             text = "\n\n".join(
                 [self.prompt.quoting(language)]
-                + [f"“{sources.texts[q.source][q.start : q.end]}” [{q.source + 1}]" for q in quotes]
+                + [f"“{' '.join(sources.texts[q.source][q.start : q.end].split())}” [{q.source + 1}]" for q in quotes]
             )
             yield TextDelta(text)
             total = time.perf_counter() - started
@@ -247,7 +252,7 @@ def stream(
             finish = piece.finish_reason
         elif citer and citer.stuck:
             break
-    if citer and (delta := "".join(citer.close())):
+    if citer and (delta := "".join(citer.close(cut=finish == "length"))):
         first = first or time.perf_counter() - started
         text += delta
         yield TextDelta(delta)

@@ -4,7 +4,8 @@ A small model seldom writes ``[2]`` where it should, and a large one sometimes w
 model's own markers are hints. For each sentence the support of every source is computed — the share of the sentence's
 content words (by ``retrieval.analysis``, weighted by how few sources have them) that stand in at most two neighbouring
 sentences of the source — and the best source is cited if its support reaches a threshold that was measured
-(``benchmarks/citations.py``). A sentence with a number that the source does not have is not supported by it.
+(``benchmarks/citations.py``). A sentence with a number that is not there is not supported, nor one that denies what is
+there, or the other way round; both were measured to cost next to nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lavra.assistants.sentences import ends_sentence, sentences
+from lavra.assistants.sentences import ends_sentence, prose, sentences, together
 from lavra.retrieval.analysis import LANGUAGES, analyse
 
 SUPPORT = 0.45
@@ -25,6 +26,16 @@ VAIN = 3
 QUOTE = 320
 """Characters of a quote beyond which only one sentence of a source is quoted, not two."""
 
+CONTRADICTED = 0.4
+"""What remains of the support where one of the two texts has a "not" and the other has none."""
+ENOUGH = 3
+"""Supported sentences after which a strict answer ends: the prompt asks for one to three."""
+
+_DENIAL = re.compile(
+    r"\b(?:not|no|never|cannot|without|neither|nor|none|nothing|não|nao|nunca|jamais|nem|sem|nenhum|nenhuma|nada|ni|sin|"
+    r"ningún|ninguna|ninguno)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 _MARKER = re.compile(r"\s?\[(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\]")
 _UNFINISHED_MARKER = re.compile(r"\s?\[?[\d,;\s]*$")
 _COMMONEST = (
@@ -57,12 +68,15 @@ class Sources:
         frequency: Counter[str] = Counter()
         for text in texts:
             spans = sentences(text)
+            prosaic = set(prose(text))
             words = [self.words(text[start:end]) for start, end in spans]
             windows = [(start, end, own) for (start, end), own in zip(spans, words, strict=True)]
             windows += [
                 (spans[i][0], spans[i + 1][1], words[i] | words[i + 1])
                 for i in range(len(spans) - 1)
                 if spans[i + 1][1] - spans[i][0] <= QUOTE
+                and spans[i] in prosaic
+                and together(text, spans[i][1], spans[i + 1][0])
             ]
             self._windows.append(windows)
             frequency.update(frozenset().union(*words) if words else ())
@@ -79,15 +93,17 @@ class Sources:
         if len(words) < 2:
             return []
         numbers = {word for word in words if any(character.isdigit() for character in word)}
+        denies = bool(_DENIAL.search(sentence))
         total = sum(self._weight.get(word, self._unseen) for word in words)
         found = []
         for source, windows in enumerate(self._windows):
-            everything = frozenset().union(*(own for _, _, own in windows)) if windows else frozenset()
             best = Support(source, 0.0, 0, 0)
-            if numbers <= everything:
-                for start, end, own in windows:
-                    # Two sentences are quoted only if the second adds something: hence the small price of length.
-                    score = sum(self._weight[word] for word in words & own) / total - (end - start) * 1e-5
+            for start, end, own in windows:
+                # Two sentences are quoted only if the second adds something: hence the small price of length.
+                score = sum(self._weight[word] for word in words & own) / total - (end - start) * 1e-5
+                if score > best.score and numbers <= own:
+                    if bool(_DENIAL.search(self.texts[source], start, end)) != denies:
+                        score *= CONTRADICTED
                     if score > best.score:
                         best = Support(source, score, start, end)
             found.append(best)
@@ -133,8 +149,8 @@ class Citer:
 
     @property
     def stuck(self) -> bool:
-        """Whether the last sentences were repetitions or had no support: the model has nothing more to say."""
-        return self._strict and self._in_vain >= VAIN
+        """Whether the last sentences were repetitions or had no support, or enough was said."""
+        return self._strict and (self._in_vain >= VAIN or self.supported >= ENOUGH)
 
     def push(self, text: str) -> Iterator[str]:
         """Text to show now."""
@@ -156,8 +172,8 @@ class Citer:
             if not self._strict:
                 yield character
 
-    def close(self) -> Iterator[str]:
-        """The rest, with the last sentence's marker."""
+    def close(self, *, cut: bool = False) -> Iterator[str]:
+        """The rest, with the last sentence's marker. Strict, a sentence that was ``cut`` short is left out."""
         rest, self._held = self._held.rstrip(), ""
         if rest:
             if not self._sentence and not self._strict:
@@ -165,7 +181,8 @@ class Citer:
             self._sentence += rest
             if not self._strict:
                 yield rest
-        yield from self._finish()
+        if not (self._strict and cut and not ends_sentence(self._sentence, len(self._sentence))):
+            yield from self._finish()
 
     def _take_gap(self) -> str:
         gap, self._gap = self._gap, ""
@@ -213,7 +230,14 @@ class Citer:
         """Whether a sentence says something, and something new: more than the question, and not said already."""
         words = self._sources.words(sentence)
         key = " ".join(sorted(words))
-        if key in self._said or sentence.rstrip().endswith("?"):
+        if key in self._said or sentence.rstrip().endswith("?") or loops(sentence):
             return False
         self._said.add(key)
         return bool(words - self._question)
+
+
+def loops(sentence: str) -> bool:
+    """Whether a sentence goes round in circles: three words in a row that come three times, or few words, often."""
+    words = sentence.lower().split()
+    threes = Counter(zip(words, words[1:], words[2:], strict=False))
+    return max(threes.values(), default=0) >= 3 or (len(words) >= 16 and len(set(words)) < len(words) / 2)

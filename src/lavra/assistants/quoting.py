@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from lavra.assistants.citing import QUOTE, Sources, Support
-from lavra.assistants.sentences import sentences
+from lavra.assistants.sentences import prose
 
 LEXICAL = 0.15
 """Weight of the share of the question's words beside the cosine; cosines of E5 lie close together."""
@@ -36,7 +36,7 @@ def best_quotes(question: str, sources: Sources, embedder: TextEmbedder, *, coun
     spans = [
         (source, start, end)
         for source, text in enumerate(sources.texts)
-        for start, end in sentences(text)
+        for start, end in prose(text)
         if SHORTEST <= end - start <= 2 * QUOTE and not text[start:end].endswith("?")
     ]
     if not spans:

@@ -38,6 +38,11 @@ class ReadSettings:
     owner: str | None = None
     roles: tuple[str, ...] | None = None
     """Roles that may read everything read here; None leaves it to the sources files."""
+    default_licence: str | None = None
+    """Licence of what states none and is in no sources file."""
+    default_owner: str | None = None
+    default_roles: tuple[str, ...] | None = None
+    """Roles that may read what no flag and no sources file speaks of; stronger than a document's own word."""
     language: str | None = None
     """Language of everything read; None detects it."""
     languages: tuple[str, ...] = ("pt", "es", "en")

@@ -11,9 +11,10 @@ fields); the nearest ``lavra-sources.toml`` beside or above the file, up to the 
     language = "pt"
 
 Inside one file the last matching ``[[source]]`` that has a key gives it; a nearer file goes before a farther one, key
-by key. Two exceptions, because files are untrusted and roles are access: **roles** that a flag or a sources file
-gives are final, a document's own roles only count where nobody else gave any (then the default, everyone, can only
-become narrower); and a sources file that cannot be understood stops the ingest instead of being skipped.
+by key; last come the defaults of ``lavra.toml``. Two exceptions, because files are untrusted and roles are access:
+**roles** that a flag, a sources file or a default gives are final, a document's own roles only count where nobody else
+gave any (then everyone's access can only become narrower); and a sources file that cannot be understood stops the
+ingest instead of being skipped.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ class Sources:
     def facts(self, path: Path, parts: Parts, settings: ReadSettings) -> Facts:
         """Licence, owner, roles and language (None: detect it) of a document read from ``path`` below the root."""
         said = self._said(path)
-        roles = settings.roles or said.get("roles") or parts.roles or (PUBLIC,)
+        roles = settings.roles or said.get("roles") or settings.default_roles or parts.roles or (PUBLIC,)
         return Facts(
-            licence=settings.licence or parts.licence or said.get("licence"),
-            owner=settings.owner or parts.owner or said.get("owner"),
+            licence=settings.licence or parts.licence or said.get("licence") or settings.default_licence,
+            owner=settings.owner or parts.owner or said.get("owner") or settings.default_owner,
             roles=tuple(dict.fromkeys(roles)),
             language=settings.language or parts.language or said.get("language"),
         )

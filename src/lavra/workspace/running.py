@@ -69,7 +69,7 @@ class Running:
         folder.mkdir(exist_ok=True)
         trial = read_bytes(filename, data, workspace.read_settings(roles=sorted(roles)))
         read = [result for result in trial if isinstance(result, Document)]
-        known = self._known_texts()
+        known = self._known_texts(roles)
         if all(document.hash in known for document in read):
             same = "it has the same text as {}, which is there already"
             return [result for result in trial if isinstance(result, Skipped)] + [
@@ -91,15 +91,15 @@ class Running:
                 results.append(Added(entry.document_id, entry.source, entry.title, entry.chunks))
         return results
 
-    def _known_texts(self) -> dict[str, str]:
-        """The source of each text in the corpus, by its hash."""
+    def _known_texts(self, roles: frozenset[str]) -> dict[str, str]:
+        """The source of each text that exactly these roles may read, by its hash: others' names are not told."""
         import pyarrow.parquet as parquet
 
         corpus = self.workspace.corpus()
         if corpus is None:
             return {}
-        columns = parquet.read_table(corpus.path / "documents.parquet", columns=["hash", "source"])
-        return dict(zip(columns["hash"].to_pylist(), columns["source"].to_pylist(), strict=True))
+        columns = parquet.read_table(corpus.path / "documents.parquet", columns=["hash", "source", "roles"])
+        return {row["hash"]: row["source"] for row in columns.to_pylist() if roles == set(row["roles"])}
 
     def status(self) -> Mapping[str, int]:
         stats = self.workspace.live_index.stats()

@@ -32,7 +32,7 @@ class ModelsSection(Section):
 
 
 class DocumentsSection(Section):
-    """What is true of all documents unless a sources file or a flag says otherwise, and the limits of reading.
+    """What is true of documents that state nothing and that no sources file or flag speaks of; and limits of reading.
 
     A limit that is not set is the one of ``lavra.corpus.settings.ReadSettings``.
     """

@@ -183,15 +183,15 @@ class Workspace:
         """``[documents]`` of ``lavra.toml``, with what flags say on top."""
         documents = self.settings.documents
         values: dict[str, Any] = {
-            "licence": documents.licence,
-            "owner": documents.owner,
-            "roles": documents.roles,
+            "default_licence": documents.licence,
+            "default_owner": documents.owner,
+            "default_roles": documents.roles,
             "languages": documents.languages,
             **{limit: value for limit in LIMITS if (value := getattr(documents, limit)) is not None},
             "forgotten": frozenset(self.forgotten()),
         }
         values.update({name: value for name, value in flags.items() if value is not None})
-        if values["roles"] is not None:
+        if "roles" in values:
             values["roles"] = tuple(values["roles"])
         return ReadSettings(**values)
 
