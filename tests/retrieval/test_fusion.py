@@ -54,10 +54,18 @@ def problem(rows: int = 3000, groups: int = 100) -> tuple[np.ndarray, np.ndarray
 
 def test_every_candidate_is_seen_beside_the_best_one() -> None:
     seen = look()
-    assert seen["bm25_margin"] == pytest.approx([-2 / 6, -4 / 6, 2 / 6, -1])
-    assert seen["bm25_reciprocal_rank"] == pytest.approx([1 / 2, 1 / 3, 1, 0]), "no shared word, no rank"
+    trust = seen["coverage"].max()
+    assert seen["bm25_margin"] / trust == pytest.approx([-2 / 6, -4 / 6, 2 / 6, -1])
+    assert seen["bm25_reciprocal_rank"] / trust == pytest.approx([1 / 2, 1 / 3, 1, 0]), "no shared word, no rank"
     assert seen["cosine_margin"] == pytest.approx([-0.02, -0.04, 0.02, -0.13])
     assert seen["cosine_reciprocal_rank"] == pytest.approx([1 / 2, 1 / 3, 1, 1 / 4])
+
+
+def test_bm25_counts_for_nothing_where_no_candidate_holds_a_word_of_the_question() -> None:
+    seen = look(analysed=["another language", "other words", "altogether", "here"])
+    for name in FEATURES:
+        if "bm25" in name:
+            assert not seen[name].any()
 
 
 def test_neither_of_two_equal_bests_is_ahead() -> None:
@@ -75,7 +83,7 @@ def test_coverage_weighs_words_by_how_few_candidates_hold_them() -> None:
 
 def test_a_document_is_as_good_as_its_best_candidate() -> None:
     seen = look()
-    assert seen["document_bm25"] == pytest.approx([1, 2 / 6, 1, 0])
+    assert seen["document_bm25"] / seen["coverage"].max() == pytest.approx([1, 2 / 6, 1, 0])
     assert seen["document_share"][0] == seen["document_share"][2]
     shares = dict(zip(DOCUMENTS, seen["document_share"], strict=True))
     assert sum(shares.values()) == pytest.approx(1)

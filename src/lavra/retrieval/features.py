@@ -24,7 +24,7 @@ Question: TypeAlias = Sequence[tuple[str, ...]]
 FEATURES = (
     "bm25_margin",
     "bm25_reciprocal_rank",
-    "bm25_when_covered",
+    "bm25_relative",
     "cosine",
     "cosine_margin",
     "cosine_reciprocal_rank",
@@ -66,6 +66,8 @@ def features(
     total = max(float(seen.weights.sum()), 1e-9)
     coverage = seen.hits @ seen.weights / total
     relative = bm25 / max(float(bm25.max()), 1e-9)
+    # BM25 means little where even the best candidate holds few of the words: another language, a paraphrase.
+    trust = float(coverage.max())
     softmax = np.exp((cosine - cosine.max()) / TEMPERATURE)
 
     _, document = np.unique(np.asarray(documents), return_inverse=True)
@@ -75,10 +77,9 @@ def features(
 
     columns = {
         # the passage by itself
-        "bm25_margin": _margin(relative),
-        "bm25_reciprocal_rank": np.where(bm25 > 0, 1 / _ranks(bm25), 0.0),
-        # BM25 means little where even the best candidate holds few of the words (another language, a paraphrase)
-        "bm25_when_covered": relative * coverage.max(),
+        "bm25_margin": trust * _margin(relative),
+        "bm25_reciprocal_rank": trust * np.where(bm25 > 0, 1 / _ranks(bm25), 0.0),
+        "bm25_relative": trust * relative,
         "cosine": cosine,
         "cosine_margin": _margin(cosine),
         "cosine_reciprocal_rank": 1 / _ranks(cosine),
@@ -89,7 +90,7 @@ def features(
         "phrase_behind_best": (seen.phrase - seen.phrase.max()) / total,
         "window": seen.window / total,
         # its document, as far as the candidates show it
-        "document_bm25": _best(relative, document, size),
+        "document_bm25": trust * _best(relative, document, size),
         "document_coverage": (document_hits @ seen.weights / total)[document],
         "document_share": (np.bincount(document, softmax, size) / softmax.sum())[document],
     }
