@@ -2,10 +2,10 @@
 
 A set is a directory ``<name>-<language>`` with ``corpus.jsonl`` (``_id``, ``title``, ``text``: a passage a line) and
 ``queries.jsonl`` (``_id``, ``text``, ``docs``: the passages that answer, ``answers``). Passages of one title are one
-document (or those of one ``document``, where the rows say so), as they were before the set's makers cut it; a passage
-without either is a document of its own. The
-documents go through Lavra's chunking and index like any other, and a chunk stands for the passage it lies in: a hit
-is a chunk of the right passage, each passage counted once, at its best chunk.
+document (or those of one ``document``, where the rows say so), as they were before the set's makers cut it; a
+passage without either is a document of its own. The documents go through Lavra's chunking and index like any other,
+and a chunk stands for the passage it lies in: a hit is a chunk of the right passage, each passage counted once, at
+its best chunk.
 """
 
 from __future__ import annotations
