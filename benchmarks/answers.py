@@ -5,9 +5,9 @@ set with the right passage taken away, where the only right answer is to say tha
 
     python benchmarks/answers.py [--sets xquad-en,pira-pt] [--questions 60]
 
-Columns: the share of questions whose gold answer stands in the text (containment, accents and case folded), its token
-recall (share of the gold answer's words that stand in the text), cited sentences, seconds an answer, and the share
-refused with and without the right passage.
+Columns: the share of questions whose gold answer stands in the text (containment, accents and case folded), the same
+with the quotes that are shown below it, the share of the gold answer's words that stand in the text, answers with a
+citation, answers that are quotes alone, seconds an answer, and the share refused.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lavra.assistants.assistant import AnswerSettings, Assistant
+from lavra.assistants.citing import SUPPORT
 from lavra.assistants.events import Answer, Message
 from lavra.corpus.document import Document
 from lavra.inference.embedder import Embedder
@@ -45,7 +46,7 @@ def recall(gold: str, text: str) -> float:
 
 def measure(assistant: Assistant, questions: list[dict]) -> str:
     """A line of figures."""
-    contained, recalled, cited, seconds, refused, quoted = [], [], [], [], [], []
+    contained, quoting, recalled, cited, seconds, refused, quoted = [], [], [], [], [], [], []
     for question in questions:
         started = time.perf_counter()
         *_, answer = assistant.answer([Message("user", question["text"])], roles=PUBLIC)
@@ -53,13 +54,15 @@ def measure(assistant: Assistant, questions: list[dict]) -> str:
         assert isinstance(answer, Answer)
         text = MARKER.sub("", answer.text)
         refused.append(not answer.answerable)
+        shown = " ".join([text, *(citation.quote for citation in answer.citations)])
         contained.append(any(fold(gold.strip(" .")) in fold(text) for gold in question["answers"]))
+        quoting.append(any(fold(gold.strip(" .")) in fold(shown) for gold in question["answers"]))
         recalled.append(max(recall(gold, text) for gold in question["answers"]))
         cited.append(bool(answer.citations))
         quoted.append(answer.quoted)
     mean = statistics.fmean
     return (
-        f"{mean(contained):9.3f} {mean(recalled):12.3f} {mean(cited):6.2f} {mean(quoted):7.2f} "
+        f"{mean(contained):9.3f} {mean(quoting):11.3f} {mean(recalled):12.3f} {mean(cited):6.2f} {mean(quoted):7.2f} "
         f"{statistics.median(seconds):9.2f} {mean(refused):8.2f}"
     )
 
@@ -73,10 +76,20 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--prompt", default="grounded")
     parser.add_argument("--passages", type=int, default=4)
+    parser.add_argument("--support", type=float, default=SUPPORT)
     options = parser.parse_args()
     engine, embedder = Engine.load(options.model), Embedder.load("e5-small-enpt")
     prompt = load_template(options.prompt)
-    header = f"{'':34} {'contained':>9} {'token recall':>12} {'cited':>6} {'quoted':>7} {'s/answer':>9} {'refused':>8}"
+    columns = {
+        "contained": 9,
+        "with quotes": 11,
+        "token recall": 12,
+        "cited": 6,
+        "quoted": 7,
+        "s/answer": 9,
+        "refused": 8,
+    }
+    header = " " * 34 + "".join(f" {name:>{width}}" for name, width in columns.items())
     for name in options.sets.split(","):
         language = name.rsplit("-", 1)[1]
         rows = [json.loads(line) for line in (options.data / name / "corpus.jsonl").open(encoding="utf-8")]
@@ -87,7 +100,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             index = Index.open(Path(place), embedder)
             index.update(documents)
-            settings = AnswerSettings(passages=options.passages, sampling=Sampling(max_tokens=128))
+            settings = AnswerSettings(
+                passages=options.passages, support=options.support, sampling=Sampling(max_tokens=128)
+            )
             for label, variant in (
                 ("strict (ships)", settings),
                 ("cite: the model's own text", replace(settings, grounding="cite")),
@@ -100,7 +115,7 @@ def main() -> None:
             gone = {document for question in asked[:20] for document in question["docs"]}
             index.update([d for d in documents if d.source.split("/")[1] not in gone])
             assistant = Assistant("a", engine, index, prompt, settings, language=lambda _, code=language: code)
-            print(f"{'strict, right passage taken away':34} {measure(assistant, asked[:20])}", flush=True)
+            print(f"{'strict, without the right passage':34} {measure(assistant, asked[:20])}", flush=True)
 
 
 if __name__ == "__main__":

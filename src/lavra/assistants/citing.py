@@ -31,11 +31,15 @@ CONTRADICTED = 0.4
 ENOUGH = 3
 """Supported sentences after which a strict answer ends: the prompt asks for one to three."""
 
-_DENIAL = re.compile(
-    r"\b(?:not|no|never|cannot|without|neither|nor|none|nothing|não|nao|nunca|jamais|nem|sem|nenhum|nenhuma|nada|ni|sin|"
-    r"ningún|ninguna|ninguno)\b|n['’]t\b",
-    re.IGNORECASE,
-)
+_DENIAL = {
+    language: re.compile(rf"\b(?:{words})\b|n['’]t\b", re.IGNORECASE)
+    for language, words in {
+        "en": "not|no|never|cannot",
+        "pt": "não|nao|nunca|jamais",
+        "es": "no|nunca|jamás",
+        "und": "not|never|cannot|não|nunca|jamais|jamás",  # "no" is Portuguese for "in the"
+    }.items()
+}
 _MARKER = re.compile(r"\s?\[(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\]")
 _UNFINISHED_MARKER = re.compile(r"\s?\[?[\d,;\s]*$")
 _COMMONEST = (
@@ -64,6 +68,7 @@ class Sources:
     def __init__(self, texts: Sequence[str], language: str = "und") -> None:
         self.texts = texts
         self.language = language
+        self._denial = _DENIAL.get(language, _DENIAL["und"])
         self._windows: list[list[tuple[int, int, frozenset[str]]]] = []
         frequency: Counter[str] = Counter()
         for text in texts:
@@ -93,7 +98,7 @@ class Sources:
         if len(words) < 2:
             return []
         numbers = {word for word in words if any(character.isdigit() for character in word)}
-        denies = bool(_DENIAL.search(sentence))
+        denies = bool(self._denial.search(sentence))
         total = sum(self._weight.get(word, self._unseen) for word in words)
         found = []
         for source, windows in enumerate(self._windows):
@@ -102,7 +107,7 @@ class Sources:
                 # Two sentences are quoted only if the second adds something: hence the small price of length.
                 score = sum(self._weight[word] for word in words & own) / total - (end - start) * 1e-5
                 if score > best.score and numbers <= own:
-                    if bool(_DENIAL.search(self.texts[source], start, end)) != denies:
+                    if bool(self._denial.search(self.texts[source], start, end)) != denies:
                         score *= CONTRADICTED
                     if score > best.score:
                         best = Support(source, score, start, end)
@@ -129,8 +134,16 @@ class Citer:
     """
 
     def __init__(
-        self, sources: Sources, threshold: float = SUPPORT, *, strict: bool = False, question: str = ""
+        self,
+        sources: Sources,
+        threshold: float = SUPPORT,
+        *,
+        strict: bool = False,
+        question: str = "",
+        expected: Sequence[Support] = (),
     ) -> None:
+        """``expected``: where the sources speak of the question. Strict, what is not from there is left out."""
+        self._expected = expected
         self._sources = sources
         self._threshold = threshold
         self._strict = strict
@@ -219,6 +232,9 @@ class Citer:
             self.unsupported += chosen is not None
             self._in_vain += 1
             return None
+        if self._strict and self._expected and not any(overlap(chosen, place) for place in self._expected):
+            self._in_vain += 1
+            return None
         self._in_vain = 0
         self.supported += 1
         before = self.cited.get(chosen.source)
@@ -234,6 +250,11 @@ class Citer:
             return False
         self._said.add(key)
         return bool(words - self._question)
+
+
+def overlap(one: Support, other: Support) -> bool:
+    """Whether two places in the sources share text."""
+    return one.source == other.source and one.start < other.end and other.start < one.end
 
 
 def loops(sentence: str) -> bool:

@@ -6,6 +6,7 @@ The hash of a template's content goes into the pedigree of every assistant that 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ class Source:
     place: str
     """``manual.pdf, p. 3``"""
     text: str
+
+
+_MARKS = re.compile(
+    r"^#{1,6}[ \t]+|^(?:```|~~~).*\n?|\*\*|__|`|^\s*\|?(?:\s*:?-{3,}:?\s*\|)+\s*:?-*:?\s*$\n?", re.MULTILINE
+)
+
+
+def plain(text: str) -> str:
+    """Text without Markdown's marks: small models continue the layout instead of answering."""
+    return _MARKS.sub("", text).strip()
 
 
 @dataclass(frozen=True)

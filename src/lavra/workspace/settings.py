@@ -70,6 +70,7 @@ class AnswerSection(Section):
 
     prompt: str = "grounded"
     passages: int = Field(default=4, ge=1, le=50)
+    read: int = Field(default=2, ge=1, le=50)
     threshold: float | None = Field(default=None, ge=0, le=1)
     grounding: Literal["strict", "cite"] = "strict"
     temperature: float = Field(default=0.0, ge=0)
@@ -124,7 +125,8 @@ name = {{name}}
 
 [answer]
 # prompt = "grounded"              # or a TOML file of your own
-# passages = 4                     # sources offered to the model
+# passages = 4                     # passages found: what an answer may cite
+# read = 2                         # how many of them the model reads; a larger model takes more
 # threshold = 0.5                  # confidence below which it says that it found nothing; measured when not set
 # grounding = "strict"             # show only what a source supports; "cite" shows all and cites what is supported
 # temperature = 0.0                # 0 is greedy

@@ -361,7 +361,11 @@ class Workspace:
         )
         validate(sampling)
         answering = AnswerSettings(
-            passages=section.passages, threshold=section.threshold, grounding=section.grounding, sampling=sampling
+            passages=section.passages,
+            read=section.read,
+            threshold=section.threshold,
+            grounding=section.grounding,
+            sampling=sampling,
         )
         own = self.root / section.prompt
         prompt = load_template(str(own) if section.prompt.endswith(".toml") else section.prompt)
