@@ -176,6 +176,13 @@ def main() -> None:
             + "".join(f"{(p < fusion.threshold).mean():>11.3f}" for p in (good, strange, gone))
             + f"{area(good, strange):>13.3f}{area(good, gone):>9.3f}{error:>15.3f}"
         )
+    print("\nOther thresholds, mean over the sets: refused answerable / foreign / removed")
+    for threshold in (fusion.threshold, 0.2, 0.3, 0.4, 0.5, 0.6):
+        means = [
+            np.mean([(best_probability(fusion, kind[name]) < threshold).mean() for name in sets])
+            for kind in (searched, foreign, removed)
+        ]
+        print(f"{threshold:9.3f}  " + " / ".join(f"{mean:.3f}" for mean in means))
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.features import FEATURES
-from lavra.retrieval.fusion import Fusion
+from lavra.retrieval.fusion import REFUSED, Fusion
 from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows, without_answers
 
 
@@ -85,7 +85,7 @@ def main() -> None:
         "candidates": len(y),
         "strength": arguments.strength,
         "seed": arguments.seed,
-        "threshold": "refuses 5% of the answerable questions of these sets",
+        "threshold": f"refuses {REFUSED:.0%} of the answerable questions of these sets",
     }
     fusion = Fusion.fit(X, y, groups, strength=arguments.strength, prior=prior, training=training)
     fusion.save(arguments.out)

@@ -63,7 +63,7 @@ def test_portuguese_questions_are_answered_from_portuguese_sources(workspace: Wo
 
 
 def test_what_the_documents_do_not_say_is_not_invented(workspace: Workspace) -> None:
-    _, answer, _ = ask(workspace, "Qual é a capital da Mongólia?")
+    _, answer, _ = ask(workspace, "Como trocar o óleo do carro?")
     assert not answer.answerable
     assert answer.text == "Não encontrei nos documentos nada que responda a isso."
     assert answer.citations == ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lavra.cli.leaving import leave
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ def _serve(here: Workspace, host: str | None, port: int | None, *, insecure: boo
         print(f"Serving {here.name} at {address} (stop with Ctrl-C).", flush=True)
 
     run(Running(here), host, port, settings=here.settings.serve, on_ready=ready, insecure=insecure)
+    leave("Stopped. `lavra serve` starts it again.", 0)
 
 
 @app.command()
@@ -306,6 +308,7 @@ def demo(
         Thread(target=first_answer, daemon=True).start()
 
     run(running, None, port, settings=here.settings.serve, on_ready=on_ready)
+    leave("Stopped. `lavra demo` starts it again; what was built is kept.", 0)
 
 
 def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+from lavra.cli.leaving import leave
 from lavra.errors import LavraError
 
 
@@ -37,17 +38,10 @@ def run() -> None:
         print(f"lavra: {error}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
-        _leave(
+        leave(
             "\nlavra: stopped. What was finished is kept: run the same command again to continue.",
             128 + stopped.number,
         )
     except BrokenPipeError:  # `lavra models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-
-
-def _leave(message: str, code: int) -> None:
-    """Say it and end at once: threads that compute or wait would hold up an ordinary exit."""
-    print(message, file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(code)

@@ -83,7 +83,7 @@ class Index:
             raise LavraError(
                 f"the index at {path} was made with the embedder {settings.embedder} "
                 f"(sha256 {settings.embedder_sha256[:12]}) and cannot be searched with {embedder.name} "
-                f"({embedder.sha256[:12]}): open it with the first, or delete the directory and re-index"
+                f"({embedder.sha256[:12]}): name the first in lavra.toml, or run `lavra index --rebuild`"
             )
         return cls(path, embedder, fusion or Fusion.load(), chunking or ChunkSettings())
 

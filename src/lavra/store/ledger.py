@@ -21,6 +21,7 @@ from lavra.store.files import canonical_json, digest
 
 _GENESIS = "0" * 64
 _TAIL = 1 << 16
+RESERVED = frozenset({"sequence", "time", "event", "previous", "hash"})
 
 
 def utc_now() -> str:
@@ -37,6 +38,8 @@ class Ledger:
 
     def append(self, event: str, **values: Any) -> None:
         """Add one line and force it to the disk. A line that a kill cut short is cut off first."""
+        if taken := RESERVED & values.keys():
+            raise ValueError(f"{sorted(taken)} are the ledger's own words")
         with self._lock, self.path.open("a+b") as file:
             last = self._last_line(file)
             record: dict[str, Any] = {

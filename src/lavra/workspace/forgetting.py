@@ -114,7 +114,7 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             store.root / "receipts" / f"forget-{document.id}-{stamp}.json",
             json.dumps(asdict(receipt), indent=2, ensure_ascii=False).encode(),
         )
-        store.ledger.append("forget", document=document.id, hash=document.hash, complete=receipt.complete)
+        store.ledger.append("forget", document=document.id, text=document.hash, complete=receipt.complete)
         progress("Erasing", 4, 4)
     return receipt
 
