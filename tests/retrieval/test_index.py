@@ -127,9 +127,9 @@ def test_many_threads_search_at_once_and_find_the_same(index: Index) -> None:
 
 
 def test_another_embedder_is_refused_and_says_what_to_do(index: Index) -> None:
-    with pytest.raises(LavraError, match="re-index"):
+    with pytest.raises(LavraError, match="rebuild"):
         Index.open(index.root, HashingEmbedder(sha256="cd" * 32))
-    with pytest.raises(LavraError, match="re-index"):
+    with pytest.raises(LavraError, match="rebuild"):
         Index.open(index.root, HashingEmbedder(dimension=32))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from operator import length_hint
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from lavra.retrieval.chunking import ChunkSettings
 from lavra.retrieval.features import FEATURES, features
 from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.passage import Passage, SearchResult
+from lavra.retrieval.scale import CosineScale, measure
 from lavra.retrieval.schema import in_list, is_identifier, storable
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
 from lavra.retrieval.snapshot import SHOWN, Snapshot
@@ -182,7 +184,7 @@ class Index:
                 documents=[candidate.document_id for candidate in found],
                 analysed=[candidate.analysed for candidate in found],
                 bm25=np.array([candidate.bm25 for candidate in found]),
-                cosine=np.array([candidate.cosine for candidate in found]),
+                cosine=self._scale.as_reference(np.array([candidate.cosine for candidate in found])),
             )
             return use(snapshot, found, seen)
 
@@ -218,6 +220,10 @@ class Index:
             return {"documents": len(snapshot.fingerprints()), "chunks": snapshot.table.count_rows()}
 
         return {**self._reading(count), "dimension": self.embedder.dimension}
+
+    @cached_property
+    def _scale(self) -> CosineScale:
+        return measure(self.embedder)
 
     # --- the newest version -------------------------------------------------------------------------------------
 
