@@ -132,7 +132,7 @@ class Assistant:
                     event = replace(event, citations=self._places(citer.cited.values(), found.passages))
                 yield event
             return
-        quotes = best_quotes(question, sources, self.index.embedder)
+        quotes = best_quotes(question, sources, [passage.score for passage in found.passages], self.index.embedder)
         citer = Citer(sources, self.settings.support, strict=True, question=question, expected=quotes)
         for event in stream(self.engine, prompt, sampling, cancelled, started, citer, retrieved):
             if isinstance(event, Answer):
@@ -141,7 +141,7 @@ class Assistant:
                     more = (
                         [quote for quote in quotes[:1] if not any(overlap(quote, s) for s in said)] if said else quotes
                     )
-                    lines = [_quote(sources, quote) for quote in more]
+                    lines = [_quote(sources, q) for q in sorted(more, key=lambda q: (q.source, q.start))]
                     if not said:
                         lines.insert(0, self.prompt.quoting(language))
                     if more:

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 
 from lavra.assistants.citing import QUOTE, Sources, Support
-from lavra.assistants.sentences import prose
+from lavra.assistants.sentences import headed
 
 LEXICAL = 0.15
 """Weight of the share of the question's words beside the cosine; cosines of E5 lie close together."""
-RANK = 0.01
-"""What each place further down the list of passages costs."""
+PASSAGE = 0.05
+"""Weight of the passage's own probability: the search has seen more than a sentence shows."""
 SHORTEST = 25
 """Characters below which a line is a heading or a label, not something to quote."""
 
@@ -31,21 +31,27 @@ class TextEmbedder(Protocol):
     def queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
-def best_quotes(question: str, sources: Sources, embedder: TextEmbedder, *, count: int = 2) -> list[Support]:
-    """The ``count`` sentences nearest to the question, best first; ``score`` is comparable within one call only."""
+def best_quotes(
+    question: str, sources: Sources, scores: Sequence[float], embedder: TextEmbedder, *, count: int = 2
+) -> list[Support]:
+    """The ``count`` sentences nearest to the question, best first.
+
+    ``scores``: the probability of each source. A sentence is read together with the heading above it, which often
+    holds the question's words. ``score`` is comparable within one call only.
+    """
     spans = [
-        (source, start, end)
+        (source, start, end, heading)
         for source, text in enumerate(sources.texts)
-        for start, end in prose(text)
+        for start, end, heading in headed(text)
         if SHORTEST <= end - start <= 2 * QUOTE and not text[start:end].endswith("?")
     ]
     if not spans:
         return [Support(0, 0.0, 0, len(sources.texts[0]))] if sources.texts else []
-    texts = [sources.texts[source][start:end] for source, start, end in spans]
+    texts = [f"{heading} {sources.texts[source][start:end]}".strip() for source, start, end, heading in spans]
     cosines = embedder.documents(texts) @ embedder.queries([question])[0]
     asked = sources.words(question)
     found = []
-    for (source, start, end), text, cosine in zip(spans, texts, cosines, strict=True):
+    for (source, start, end, _), text, cosine in zip(spans, texts, cosines, strict=True):
         shared = len(asked & sources.words(text)) / max(1, len(asked))
-        found.append(Support(source, float(cosine) + LEXICAL * shared - RANK * source, start, end))
+        found.append(Support(source, float(cosine) + LEXICAL * shared + PASSAGE * scores[source], start, end))
     return sorted(found, key=lambda support: -support.score)[:count]

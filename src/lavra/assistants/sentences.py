@@ -65,6 +65,17 @@ def prose(text: str) -> list[tuple[int, int]]:
     return found
 
 
+def headed(text: str) -> list[tuple[int, int, str]]:
+    """The sentences of ``prose``, each with the Markdown heading above it, or ""."""
+    wanted, heading, found = set(prose(text)), "", []
+    for start, end in sentences(text):
+        if (start, end) in wanted:
+            found.append((start, end, heading))
+        elif text.startswith("#", start):
+            heading = text[start:end].lstrip("#").strip()
+    return found
+
+
 def together(text: str, end: int, start: int) -> bool:
     """Whether the sentence that begins at ``start`` follows the one that ends at ``end`` in one paragraph."""
     return not _BREAK.search(text[end:start])
