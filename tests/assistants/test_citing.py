@@ -34,6 +34,7 @@ def test_each_sentence_is_followed_by_the_source_that_supports_it(size: int) -> 
         "O valor das diárias para capitais é de R$ 320,00 por dia. [2]"
     )
     support = citer.cited[0]
+    assert support.source == 0
     assert LEAVE[support.start : support.end] == "As férias podem ser divididas em três períodos."
 
 
@@ -43,7 +44,7 @@ def test_a_marker_of_the_model_that_nothing_supports_is_dropped(size: int) -> No
         "A lua é feita de queijo suíço [1]. O pagamento ocorre em Paris [2, 7].", Sources([LEAVE, TRAVEL], "pt"), size
     )
     assert shown == "A lua é feita de queijo suíço. O pagamento ocorre em Paris."
-    assert citer.cited == {}
+    assert citer.cited == []
     assert citer.unsupported == 2
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from lavra.assistants.citing import SUPPORT, Citer, Sources, Support, best_window, overlap
+from lavra.assistants.citing import QUOTE, SUPPORT, Citer, Sources, Support, best_window, overlap
 from lavra.assistants.events import (
     Answer,
     Citation,
@@ -129,14 +129,14 @@ class Assistant:
             citer = Citer(sources, self.settings.support)
             for event in stream(self.engine, prompt, sampling, cancelled, started, citer, retrieved):
                 if isinstance(event, Answer):
-                    event = replace(event, citations=self._places(citer.cited.values(), found.passages))
+                    event = replace(event, citations=self._places(citer.cited, found.passages))
                 yield event
             return
         quotes = best_quotes(question, sources, [passage.score for passage in found.passages], self.index.embedder)
         citer = Citer(sources, self.settings.support, strict=True, question=question, expected=quotes)
         for event in stream(self.engine, prompt, sampling, cancelled, started, citer, retrieved):
             if isinstance(event, Answer):
-                said = list(citer.cited.values())
+                said = citer.cited
                 if event.finish_reason != "cancelled":
                     more = (
                         [quote for quote in quotes[:1] if not any(overlap(quote, s) for s in said)] if said else quotes
@@ -150,7 +150,7 @@ class Assistant:
                         event = replace(event, text=event.text + addition, finish_reason="stop", quoted=not said)
                         if not said:
                             event = replace(event, timings=_timings(started, retrieved))
-                    said += more
+                    said = [*said, *more]
                 event = replace(event, citations=self._places(said, found.passages))
             yield event
 
@@ -185,11 +185,19 @@ class Assistant:
                 )
 
     def _places(self, supports: Iterable[Support], passages: Sequence[Passage]) -> tuple[Citation, ...]:
-        """A citation for each source, in the order of their numbers, quoting the first support named for it."""
-        first: dict[int, Support] = {}
+        """A citation for each source, in the order of their numbers.
+
+        It quotes what supports all its sentences where that is short enough, else what supports the first.
+        """
+        by_source: dict[int, list[Support]] = {}
         for support in supports:
-            first.setdefault(support.source, support)
-        return tuple(self._cite(passages[source], support) for source, support in sorted(first.items()))
+            by_source.setdefault(support.source, []).append(support)
+        citations = []
+        for source, places in sorted(by_source.items()):
+            start, end = min(place.start for place in places), max(place.end for place in places)
+            whole = Support(source, places[0].score, start, end)
+            citations.append(self._cite(passages[source], whole if end - start <= QUOTE else places[0]))
+        return tuple(citations)
 
     def _cite(self, passage: Passage, support: Support) -> Citation:
         """The numbered source that quotes what ``support`` points at in a passage."""

@@ -130,7 +130,7 @@ class Citer:
     ``push`` takes the model's text as it comes and yields what to show. Not strict: every character as it comes, and a
     marker ``[n]`` after each supported sentence as soon as it has ended. Strict: a sentence is shown when it has ended
     and only if a source supports it, if it says something that the question did not, and if it was not said before.
-    ``cited`` holds the best support of every source cited; ``stuck`` tells that going on is pointless.
+    ``cited`` holds the support of every sentence cited; ``stuck`` tells that going on is pointless.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Citer:
         self._hints: list[int] = []
         self._said: set[str] = set()
         self._in_vain = 0
-        self.cited: dict[int, Support] = {}
+        self.cited: list[Support] = []
         self.supported = 0
         self.unsupported = 0
 
@@ -237,9 +237,7 @@ class Citer:
             return None
         self._in_vain = 0
         self.supported += 1
-        before = self.cited.get(chosen.source)
-        if before is None or before.score < chosen.score:
-            self.cited[chosen.source] = chosen
+        self.cited.append(chosen)
         return chosen
 
     def _adds(self, sentence: str) -> bool:
