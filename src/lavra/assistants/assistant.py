@@ -24,6 +24,7 @@ from lavra.assistants.events import (
     passage_place,
 )
 from lavra.assistants.quoting import best_quotes
+from lavra.assistants.sentences import together
 from lavra.errors import LavraError
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
@@ -187,7 +188,7 @@ class Assistant:
     def _places(self, supports: Iterable[Support], passages: Sequence[Passage]) -> tuple[Citation, ...]:
         """A citation for each source, in the order of their numbers.
 
-        It quotes what supports all its sentences where that is short enough, else what supports the first.
+        It quotes what supports all its sentences where that is short and one paragraph, else what supports the first.
         """
         by_source: dict[int, list[Support]] = {}
         for support in supports:
@@ -196,7 +197,8 @@ class Assistant:
         for source, places in sorted(by_source.items()):
             start, end = min(place.start for place in places), max(place.end for place in places)
             whole = Support(source, places[0].score, start, end)
-            citations.append(self._cite(passages[source], whole if end - start <= QUOTE else places[0]))
+            one = end - start <= QUOTE and together(passages[source].text, start, end)
+            citations.append(self._cite(passages[source], whole if one else places[0]))
         return tuple(citations)
 
     def _cite(self, passage: Passage, support: Support) -> Citation:
