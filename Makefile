@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 .PHONY: demo test check format constraints chromium clean
 
 demo: $(VENV)/installed
-	$(BIN)/lavra demo $(DOCS)
+	$(BIN)/lavra demo $(if $(DOCS),"$(DOCS)")
 
 test: check chromium
 	$(BIN)/python -m pytest
