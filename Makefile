@@ -31,6 +31,7 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what Lavra needs into $(VENV) (PyTorch is the large part) …"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
