@@ -91,21 +91,6 @@ def load(directory: Path) -> QuestionSet:
     return QuestionSet(directory.name, language, tuple(documents), questions, passages, texts)
 
 
-def with_twins(directory: Path, questions: Iterable[Question]) -> list[Question]:
-    """The questions with every passage counted as right that has the right one's text, word for word.
-
-    FaQuAD has 27 passages twice, under two titles, and names one of each as the answer.
-    """
-    twins: dict[str, set[str]] = {}
-    text_of = {row["_id"]: " ".join(row["text"].split()) for row in _lines(directory / "corpus.jsonl")}
-    for name, text in text_of.items():
-        twins.setdefault(text, set()).add(name)
-    return [
-        Question(q.text, frozenset().union(*(twins[text_of[name]] for name in q.passages)), q.answers)
-        for q in questions
-    ]
-
-
 def _lines(path: Path) -> Iterable[dict]:
     with path.open(encoding="utf-8") as file:
         for line in file:

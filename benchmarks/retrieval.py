@@ -45,7 +45,6 @@ from question_sets import (
     recall_and_mrr,
     search,
     training_rows,
-    with_twins,
     without_answers,
 )
 
@@ -143,16 +142,11 @@ def main() -> None:
                 crossed = search(index, sets["pira-pt"].questions, of)
 
     print(f"\n{platform.processor() or platform.machine()}, Python {platform.python_version()}, {embedder.name}")
-    print("(twins: a passage with the right one's text, word for word, counts as right)")
     print("recall@5/MRR@10".ljust(20) + "".join(f"{method:>15}" for method in METHODS) + "      target")
     rows: list[tuple[str, QuestionSet, Sequence[Question], Searched]] = [
         (name, of, of.questions, searched[name]) for name, of in sets.items()
     ]
     assert crossed is not None
-    for name, of in sets.items():
-        twins = with_twins(arguments.data / name, of.questions)
-        if twins != list(of.questions):
-            rows.append((f"{name} twins", of, twins, searched[name]))
     rows.append(("pira pt→en", sets["pira-en"], sets["pira-pt"].questions, crossed))
     for name, of, questions, found in rows:
         left_out = Fusion.fit(*training_rows([s for n, s in searched.items() if family(n) != family(name.split()[0])]))
