@@ -23,7 +23,7 @@ from lavra.assistants.events import (
     TextDelta,
     passage_place,
 )
-from lavra.assistants.quoting import best_quotes
+from lavra.assistants.quoting import NEAR, best_quotes
 from lavra.assistants.sentences import together
 from lavra.errors import LavraError
 from lavra.inference.engine import Engine
@@ -134,7 +134,8 @@ class Assistant:
                 yield event
             return
         quotes = best_quotes(question, sources, [passage.score for passage in found.passages], self.index.embedder)
-        citer = Citer(sources, self.settings.support, strict=True, question=question, expected=quotes)
+        near = [quote for quote in quotes if quote.score > quotes[0].score - NEAR]
+        citer = Citer(sources, self.settings.support, strict=True, question=question, expected=near)
         for event in stream(self.engine, prompt, sampling, cancelled, started, citer, retrieved):
             if isinstance(event, Answer):
                 said = citer.cited
@@ -142,7 +143,9 @@ class Assistant:
                     more = (
                         [quote for quote in quotes[:1] if not any(overlap(quote, s) for s in said)] if said else quotes
                     )
-                    lines = [_quote(sources, q) for q in sorted(more, key=lambda q: (q.source, q.start))]
+                    if len(near) == len(quotes):  # equally good ones read best in the order of the document
+                        more = sorted(more, key=lambda quote: (quote.source, quote.start))
+                    lines = [_quote(sources, quote) for quote in more]
                     if not said:
                         lines.insert(0, self.prompt.quoting(language))
                     if more:

@@ -19,6 +19,8 @@ LEXICAL = 0.15
 """Weight of the share of the question's words beside the cosine; cosines of E5 lie close together."""
 PASSAGE = 0.05
 """Weight of the passage's own probability: the search has seen more than a sentence shows."""
+NEAR = 0.04
+"""How far behind the best a sentence may be for an answer to rest on it."""
 SHORTEST = 25
 """Characters below which a line is a heading or a label, not something to quote."""
 
