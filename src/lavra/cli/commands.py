@@ -161,7 +161,7 @@ def index(
         done = here.index(rebuild=rebuild, progress=report)
     said = done.report
     print(
-        f"{said.chunks} passages in {done.artifact.id} "
+        f"{done.artifact.manifest.metrics['chunks']} passages in {done.artifact.id} "
         f"({said.added} documents added, {said.changed} changed, {said.removed} removed, "
         f"{said.unchanged} as they were; {said.seconds:.1f} s)."
     )
