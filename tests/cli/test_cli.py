@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -230,3 +231,30 @@ def test_an_answer_to_a_pipe_that_closes_is_no_error(ready: Path) -> None:
     command = f"{sys.executable} -c 'from lavra.cli import main; main()' models | head -1"
     done = subprocess.run(command, shell=True, cwd=ready, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 900 kB; only root may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(small_disk: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "small.txt").write_text("The gate closes at ten in the evening.")
+    lavra("init", cwd=small_disk)
+    lavra("ingest", docs / "small.txt", cwd=small_disk)
+    before = lavra("status", "--json", cwd=small_disk).stdout
+    # Digits of hashes do not compress into the disk.
+    (docs / "large.txt").write_text(
+        "\n".join(hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(60_000))
+    )
+    assert "the disk is full" in lavra("ingest", docs, cwd=small_disk, code=2).stderr
+    assert lavra("status", "--json", cwd=small_disk).stdout == before
+    assert "as they were made" in lavra("store", "verify", cwd=small_disk).stdout

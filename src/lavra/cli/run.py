@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -45,3 +46,19 @@ def run() -> None:
     except BrokenPipeError:  # `lavra models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except (OSError, RuntimeError) as error:
+        # LanceDB says it as a RuntimeError, whose text is all there is.
+        if debug or not (sentence := _disk_trouble(error)):
+            raise
+        print(f"lavra: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _disk_trouble(error: Exception) -> str | None:
+    """One sentence for a disk that is full or may not be written, else nothing."""
+    number, text = getattr(error, "errno", None), str(error).lower()
+    if number in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text:
+        return "the disk is full: free some room and run the same command again; what was finished is kept."
+    if number in (errno.EROFS, errno.EACCES) and getattr(error, "filename", None):
+        return f"{error.filename} may not be written: choose a place you may write to."  # type: ignore[attr-defined]
+    return None
