@@ -481,7 +481,7 @@ def test_a_path_is_told_by_its_bytes_and_its_checksum_is_computed_once(
     file.write_bytes(gguf_bytes())
     found = resolve(str(file))
     assert (found.format, found.kind, found.licence, found.name) == ("gguf", "decoder", "Apache-2.0", "renamed")
-    monkeypatch.setattr("lavra.model.inspection.sha256_of", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr("lavra.model.inspection.hash_file", lambda _: pytest.fail("computed again"))
     assert resolve(str(file)) == found
     monkeypatch.undo()
     monkeypatch.setenv("LAVRA_HOME", str(tmp_path / "home"))

@@ -8,12 +8,10 @@ kept out (``citing``), and the reader gets the sentences of the sources that are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
 
 from lavra.assistants.citing import QUOTE, Sources, Support
 from lavra.assistants.sentences import headed
+from lavra.retrieval.updating import TextEmbedder
 
 LEXICAL = 0.15
 """Weight of the share of the question's words beside the cosine; cosines of E5 lie close together."""
@@ -23,14 +21,6 @@ NEAR = 0.04
 """How far behind the best a sentence may be for an answer to rest on it."""
 SHORTEST = 25
 """Characters below which a line is a heading or a label, not something to quote."""
-
-
-class TextEmbedder(Protocol):
-    """The part of ``lavra.inference.embedder.Embedder`` that quoting needs."""
-
-    def documents(self, texts: Sequence[str]) -> np.ndarray: ...
-
-    def queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 def best_quotes(

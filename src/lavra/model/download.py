@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lavra.errors import LavraError
-from lavra.model.inspection import sha256_of, write_atomically
+from lavra.store.files import hash_file, write_atomically
 
 if TYPE_CHECKING:
     import httpx
@@ -87,12 +87,12 @@ def download(
         headers={"Accept-Encoding": "identity", "User-Agent": "lavra"},
     ) as client:
         _fetch_all(client, url, partial, progress, pause)
-        if sha256 is None or sha256_of(partial) == sha256:
+        if sha256 is None or hash_file(partial) == sha256:
             return
         partial.unlink()
         if resumed:
             _fetch_all(client, url, partial, progress, pause)
-            if sha256_of(partial) == sha256:
+            if hash_file(partial) == sha256:
                 return
             partial.unlink()
     raise LavraError(
@@ -185,7 +185,7 @@ def _remember_validator(file: Path, headers: Mapping[str, str]) -> None:
     etag = headers.get("etag", "")
     validator = etag if etag and not etag.startswith("W/") else headers.get("last-modified", "")
     if validator:
-        write_atomically(file, validator)
+        write_atomically(file, validator.encode())
 
 
 def _ssl_context(connection: Connection) -> ssl.SSLContext:

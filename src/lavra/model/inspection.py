@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, BinaryIO
 
 from lavra.errors import LavraError
 from lavra.model.known import Format, Kind
+from lavra.store.files import hash_file, write_atomically
 
 RECEIPT = "receipt.json"
 """What a pull leaves beside a model's files; no part of the model."""
@@ -147,12 +146,6 @@ def gguf_header(file: BinaryIO) -> dict[str, Any]:
     return found
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def combined_sha256(files: Mapping[str, str]) -> str:
     """One SHA-256 for a model: its only file's own, or that of the sorted lines ``<sha256>  <path>`` of several."""
     if len(files) == 1:
@@ -182,23 +175,10 @@ def remembered_sha256(path: Path, memory: Path) -> str:
         remembered = json.loads(note.read_text("utf-8"))
         if remembered["stamp"] == stamp:
             return str(remembered["sha256"])
-    digest = combined_sha256({str(f.relative_to(path)) if f != path else f.name: sha256_of(f) for f in files})
+    digest = combined_sha256({str(f.relative_to(path)) if f != path else f.name: hash_file(f) for f in files})
     with contextlib.suppress(OSError):
-        write_atomically(note, json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
+        write_atomically(note, json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}).encode())
     return digest
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def total_size(files: Iterable[Path]) -> int:

@@ -13,7 +13,6 @@ enough. The threshold was measured (``fusion.json`` says how), not guessed.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 
 from lavra.errors import LavraError
 from lavra.retrieval.features import FEATURES
+from lavra.store.files import write_atomically
 
 FORMAT = 1
 REFUSED = 0.1
@@ -119,9 +119,7 @@ class Fusion:
             },
             "training": self.training,
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
 
     @classmethod
     def load(cls, path: Path | None = None) -> Fusion:

@@ -8,12 +8,12 @@ that a reader in any process sees either the old table or the new one, whole.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lavra.errors import LavraError
+from lavra.store.files import write_atomically
 
 FORMAT = 1
 NAME = "index.json"
@@ -60,9 +60,4 @@ def read_settings(root: Path) -> IndexSettings | None:
 
 def write_settings(root: Path, settings: IndexSettings) -> None:
     """Replace ``index.json`` in one step, on disk before it takes effect."""
-    beside = root / f".{NAME}.{os.getpid()}.{secrets.token_hex(4)}"
-    with beside.open("x", encoding="utf-8") as file:
-        json.dump(asdict(settings), file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, root / NAME)
+    write_atomically(root / NAME, json.dumps(asdict(settings), indent=2).encode())

@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``; ``total`` 0 where it is not known."""
 
+READER = 1
+"""Raised when the readers would make another text of the same file, so that nothing old is found in its place."""
 PATIENCE = 600.0
 """Seconds that a process waits for another that changes the corpus or the index."""
 STORE = ".lavra"
@@ -153,6 +155,7 @@ class Workspace:
                     **{str(root.resolve()): {"files": fingerprint(root, reading), **said} for root in roots},
                 },
                 "forgotten": sorted(reading.forgotten),
+                "reader": READER,
             }
             made: list[IngestReport] = []
 
