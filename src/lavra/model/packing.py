@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lavra.model.heads import unembedding_weight
 from lavra.model.transformer import Transformer
 
 # A hint of how many rows come at once. 1 and 64 were measured: the same within noise, from 1 to 256 rows.
@@ -41,9 +42,8 @@ def pack(model: Transformer) -> Transformer:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, PackedLinear(child.weight, child.bias))
-    if model.config.language_head:
-        weight = model.embedding.weight if model.unembedding is None else model.unembedding.weight
-        model.packed_unembedding = PackedLinear(weight, None)
+    if model.config.head in ("language", "masked"):
+        model.head.packed = PackedLinear(unembedding_weight(model), None)
     return model
 
 

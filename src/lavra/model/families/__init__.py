@@ -1,0 +1,20 @@
+"""Families as data: how their files spell the config, and what they call each weight. No code asks for a name.
+
+To add one: a function from the file's fields to a ``ModelConfig``, its inverse, and a table of names, in the file of
+its kind; then a test beside those in ``tests/model`` that compares it with the reference implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lavra.model.families.decoders import DECODERS
+from lavra.model.families.encoders import ENCODERS
+from lavra.model.families.family import Family
+from lavra.model.families.gguf import GGUF
+
+BY_MODEL_TYPE: Mapping[str, Family] = {**DECODERS, **ENCODERS}
+"""Hugging Face directories, by the ``model_type`` of their ``config.json``."""
+
+BY_GGUF_ARCHITECTURE: Mapping[str, Family] = GGUF
+"""GGUF files, by their ``general.architecture``."""

@@ -1,0 +1,59 @@
+"""Tensors that a file stores otherwise than Lavra: which shape they have there, and the way in and out, bit for bit."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lavra.errors import LavraError
+from lavra.model.config import ModelConfig
+from lavra.model.families.family import Layout
+
+
+def stored_shape(shape: tuple[int, ...], layout: Layout | None) -> tuple[int, ...]:
+    """The shape in the file of what has ``shape`` in Lavra."""
+    if layout == "transposed":
+        return shape[::-1]
+    if layout == "leading_one":
+        return (1, *shape)
+    return shape
+
+
+def into(target: Tensor, layout: Layout | None) -> Tensor:
+    """A view of ``target`` with the shape that the file has, to copy into; :func:`undo` follows."""
+    if layout == "transposed":
+        return target.t()
+    if layout == "leading_one":
+        return target.unsqueeze(0)
+    return target
+
+
+def undo(target: Tensor, layout: Layout | None, config: ModelConfig) -> None:
+    """Bring freshly copied rows into Lavra's order, in place."""
+    if layout == "pairs":
+        _whole_heads(target, config)
+        pairs = target.view(-1, config.head_width // 2, 2, *target.shape[1:])
+        target.copy_(pairs.transpose(1, 2).reshape(target.shape))
+    elif layout == "by_head":
+        _whole_heads(target, config)
+        by_head = target.view(config.heads, 3, config.head_width, *target.shape[1:])
+        target.copy_(by_head.transpose(0, 1).reshape(target.shape))
+
+
+def out(tensor: Tensor, layout: Layout | None, config: ModelConfig) -> Tensor:
+    """``tensor`` as the file stores it; the inverse of :func:`into` and :func:`undo`."""
+    if layout == "transposed":
+        return tensor.t().contiguous()
+    if layout == "leading_one":
+        return tensor.unsqueeze(0)
+    if layout == "pairs":
+        halves = tensor.view(-1, 2, config.head_width // 2, *tensor.shape[1:])
+        return halves.transpose(1, 2).reshape(tensor.shape)
+    if layout == "by_head":
+        by_kind = tensor.view(3, config.heads, config.head_width, *tensor.shape[1:])
+        return by_kind.transpose(0, 1).reshape(tensor.shape)
+    return tensor
+
+
+def _whole_heads(rows: Tensor, config: ModelConfig) -> None:
+    if rows.shape[0] % config.head_width:
+        raise LavraError("the query or key projection is not a whole number of heads; download the model again")
