@@ -31,3 +31,14 @@ def smollm2_reference(smollm2_path: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         smollm2_path.parent, gguf_file=smollm2_path.name, dtype=torch.float32
     ).eval()
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[str, str, float], None]:
+    """``record(family, check, difference)``: the largest difference to the reference that a test has seen."""
+    seen: dict[tuple[str, str], float] = {}
+
+    def note(family: str, check: str, difference: float) -> None:
+        seen[family, check] = max(difference, seen.get((family, check), 0.0))
+
+    return note
