@@ -38,6 +38,7 @@ from lavra.corpus.document import Document
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.access import readable_by, readers
 from lavra.retrieval.analysis import analyse_query
+from lavra.retrieval.candidates import SCORED, Candidate, find_candidates
 from lavra.retrieval.chunking import split
 from lavra.retrieval.index import Index
 from lavra.retrieval.snapshot import matrix
@@ -186,6 +187,12 @@ def compare(index: Index, embedder: Embedder, asked: list[str]) -> None:
     def recall(number: int, found: Any) -> float:
         return len(truth[number] & set(found["chunk_id"].to_pylist()[:K])) / K
 
+    def dense(number: int) -> list[Candidate]:
+        return find_candidates(snapshot, "", queries[number], where[number])
+
+    def dense_recall(number: int, found: list[Candidate]) -> float:
+        return len(truth[number] & {candidate.chunk_id for candidate in found[:K]}) / K
+
     print(f"\n{platform.processor() or platform.machine()}, {len(ids)} chunks, {vectors.shape[1]} dimensions, ", end="")
     print(f"{100 * np.mean([mask.mean() for mask in masks]):.0f}% of them readable, {count} questions; milliseconds")
     print(" " * 44 + "".join(f"{head:>10}" for head in ("wall p50", "p95", "CPU p50", "p95", "recall@10")))
@@ -196,8 +203,8 @@ def compare(index: Index, embedder: Embedder, asked: list[str]) -> None:
     index.embedder.queries = lambda texts: np.stack([known[text] for text in texts])  # type: ignore[method-assign]
     measure("lavra: search, embedding given", lambda n: index.search(asked[n], roles=roles[n]), count)
     index.embedder.queries = embedding  # type: ignore[method-assign]
-    measure("lavra: dense half", lambda n: snapshot.dense(queries[n], where[n], 50), count, recall)
-    measure("lavra: lexical half", lambda n: snapshot.lexical(stems[n], where[n], 50), count)
+    measure("lavra: dense half", dense, count, dense_recall)
+    measure("lavra: lexical half", lambda n: snapshot.lexical(stems[n], where[n], SCORED), count)
 
     def hybrid(number: int) -> Any:
         query = table.search(query_type="hybrid", vector_column_name="vector", fts_columns="analysed")

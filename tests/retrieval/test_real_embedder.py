@@ -14,6 +14,7 @@ from lavra.corpus.document import PUBLIC, Document
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.access import readable_by
 from lavra.retrieval.analysis import fold
+from lavra.retrieval.candidates import find_candidates
 from lavra.retrieval.index import Index
 from lavra.retrieval.snapshot import matrix
 
@@ -55,7 +56,7 @@ def test_questions_find_their_passages_and_only_those_one_may_read(
     allowed = np.array([role[0] == "ensino" for role in columns["roles"].to_pylist()])
     for row in asked[:10]:
         vector = index.embedder.queries([row["text"]])[0]
-        found = snapshot.dense(vector, readable_by({"ensino"}), 10)["chunk_id"].to_pylist()
+        found = [each.chunk_id for each in find_candidates(snapshot, "", vector, readable_by({"ensino"}), depth=10)]
         best = ids[np.argsort(-np.where(allowed, vectors @ vector, -2.0))[:10]]
         assert set(found) == set(best.tolist())
     assert index.search(asked[0]["text"], roles={PUBLIC}).passages == ()

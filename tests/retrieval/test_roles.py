@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from lavra.corpus.document import PUBLIC, Document
 from lavra.retrieval.access import digest, readable_by
 from lavra.retrieval.analysis import analyse_query
+from lavra.retrieval.candidates import find_candidates
 from lavra.retrieval.index import Index
 from lavra.retrieval.snapshot import matrix
 
@@ -107,13 +108,13 @@ def test_both_halves_find_what_brute_force_finds(leaky: tuple[Index, dict[str, f
 
         vector = index.embedder.queries([question])[0]
         similarity = np.where(allowed, vectors @ vector, -np.inf)
-        found = snapshot.dense(vector, where, 10)["chunk_id"].to_pylist()
+        found = [each.chunk_id for each in find_candidates(snapshot, "", vector, where, depth=10)]
         best = set(chunk_ids[np.argsort(-similarity)[:10]])
         dense_recall.append(len(best & set(found)) / 10)
 
         stems = analyse_query(question)
         scores = np.where(allowed, bm25.scores(stems.split()), 0.0)
-        found_scores = sorted(snapshot.lexical(stems, where, 10)["_score"].to_pylist(), reverse=True)
+        found_scores = snapshot.lexical(stems, where, 10)[1].tolist()
         expected = sorted(scores[scores > 0], reverse=True)[:10]
         # Scores, not identities: where two chunks tie, either is right.
         lexical_recall.append(len(found_scores) == len(expected) and np.allclose(found_scores, expected, rtol=1e-3))

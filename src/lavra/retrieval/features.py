@@ -123,7 +123,8 @@ def _words(question: Question, analysed: Sequence[str]) -> _Words:
     hits = np.zeros((count, len(distinct)))
     places: list[list[tuple[int, int]]] = []
     for row, text in enumerate(analysed):
-        found = [(at, number_of[stem]) for at, stem in enumerate(text.split()) if stem in number_of]
+        numbers = map(number_of.get, text.split())
+        found = [(at, number) for at, number in enumerate(numbers) if number is not None]
         places.append(found)
         hits[row, [number for _, number in found]] = 1.0
     holding = hits.sum(axis=0)

@@ -142,7 +142,7 @@ class Index:
         def best(snapshot: Snapshot, candidates: list[Candidate], seen: np.ndarray) -> tuple[Passage, ...]:
             probability = self.fusion.predict(seen)
             order = np.argsort(-probability, kind="stable")[:k].tolist()
-            shown = snapshot.shown([candidates[i].row_id for i in order])
+            shown = snapshot.rows([candidates[i].row_id for i in order], SHOWN).to_pylist()
             return tuple(
                 as_passage(
                     row,

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 SHOWN = ["chunk_id", "document_id", "source", "title", "text", "start", "end", "headings", "page", "language"]
 """What a passage is made of."""
 
-FOUND = ["chunk_id", "document_id", "analysed"]
-"""What the fusion needs of every candidate; what is shown is read of the few best alone, by their row ids."""
-
 REFINE = 2
 """The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full.
 
@@ -49,32 +46,33 @@ class Snapshot:
         """Equal versions, equal rows."""
         return self.settings.table, self.table.version
 
-    def dense(self, vector: np.ndarray, where: str, limit: int) -> pa.Table:
-        """The rows nearest to ``vector`` (dimension,) by cosine among those that ``where`` lets through.
+    def nearest(self, vector: np.ndarray, where: str, limit: int) -> np.ndarray:
+        """The ids of the ``limit`` · ``REFINE`` rows whose 8-bit vectors are nearest to ``vector`` (dimension,) by
+        cosine among those that ``where`` lets through.
 
-        Columns ``FOUND``, ``_rowid`` and ``_distance``, 1 − cosine.
+        The ``limit`` nearest are among them, and found by comparing with their full vectors. That is left to the
+        caller, who reads these rows in any case: LanceDB would read them once more to refine.
         """
-        query = self.dense_query(vector, where).select([*FOUND, "_distance"]).with_row_id(True)
-        return query.limit(limit).to_arrow()
+        query = self.dense_query(vector, where).select(["_distance"]).with_row_id(True)
+        return query.limit(limit * REFINE).to_arrow()["_rowid"].to_numpy()
 
     def dense_query(self, vector: np.ndarray, where: str) -> Any:
         query = self.table.search(vector, vector_column_name="vector").distance_type("cosine")
-        query = query.minimum_nprobes(MIN_PARTITIONS).maximum_nprobes(0).refine_factor(REFINE)
+        query = query.minimum_nprobes(MIN_PARTITIONS).maximum_nprobes(0)
         return query.where(where, prefilter=True)
 
-    def lexical(self, stems: str, where: str, limit: int) -> pa.Table:
-        """The rows best by BM25 for any of these stems among those that ``where`` lets through.
+    def lexical(self, stems: str, where: str, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows best by BM25 for any of these stems among those that ``where`` lets through, best first.
 
-        Columns ``FOUND``, ``vector``, ``_rowid`` and ``_score``. Without stems nothing is found.
+        Their ids (N,) and scores (N,). Without stems nothing is found.
         """
-        if not stems:
-            import pyarrow as pa
+        import numpy as np
 
-            empty = self.table.schema.empty_table().select([*FOUND, "vector"])
-            empty = empty.append_column("_rowid", pa.array([], pa.uint64()))
-            return empty.append_column("_score", pa.array([], pa.float32()))
-        query = self.lexical_query(stems, where).select([*FOUND, "vector", "_score"]).with_row_id(True)
-        return query.limit(limit).to_arrow()
+        if not stems:
+            return np.zeros(0, np.uint64), np.zeros(0, np.float32)
+        query = self.lexical_query(stems, where).select(["_score"]).with_row_id(True)
+        found = query.limit(limit).to_arrow()
+        return found["_rowid"].to_numpy(), found["_score"].to_numpy()
 
     def lexical_query(self, stems: str, where: str) -> Any:
         from lancedb import query
@@ -99,13 +97,15 @@ class Snapshot:
             query = query.where(where)
         return query.select(list(columns)).to_arrow()
 
-    def shown(self, row_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """What is shown of the rows that a search of this snapshot found, in the order given."""
-        if not row_ids:
-            return []
-        found = self.table.take_row_ids(list(row_ids)).select(SHOWN).with_row_id().to_arrow().to_pylist()
-        by_id = {row.pop("_rowid"): row for row in found}
-        return [by_id[row_id] for row_id in row_ids]
+    def rows(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """These columns of the rows that a search of this snapshot found, in the order given."""
+        import pyarrow as pa
+
+        if not len(row_ids):
+            return self.table.schema.empty_table().select(list(columns))
+        found = self.table.take_row_ids(list(row_ids)).select(list(columns)).with_row_id().to_arrow()
+        at = {row_id: place for place, row_id in enumerate(found["_rowid"].to_pylist())}
+        return found.drop_columns(["_rowid"]).take(pa.array([at[row_id] for row_id in row_ids]))
 
     def languages(self) -> list[str]:
         """The languages of the documents, most frequent first."""
@@ -125,4 +125,4 @@ class Snapshot:
 
 def matrix(vectors: pa.ChunkedArray) -> np.ndarray:
     """A column of vectors as (rows, dimension) float32."""
-    return vectors.combine_chunks().flatten().to_numpy().reshape(len(vectors), -1)
+    return vectors.combine_chunks().flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
