@@ -151,6 +151,7 @@ def _seen(found: list[list[Candidate]], questions: Sequence[Question], of: Quest
 def candidate_features(text: str, candidates: Sequence[Candidate], languages: Collection[str]) -> np.ndarray:
     return features(
         query_words(text, corpus_languages=languages),
+        keywords=analyse_query(text, corpus_languages=languages).split(),
         documents=[candidate.document_id for candidate in candidates],
         analysed=[candidate.analysed for candidate in candidates],
         bm25=np.array([candidate.bm25 for candidate in candidates]),

@@ -30,7 +30,7 @@ import numpy as np
 
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.features import FEATURES
-from lavra.retrieval.fusion import REFUSED, Fusion
+from lavra.retrieval.fusion import RANKING, REFUSED, Fusion
 from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows, without_answers
 
 
@@ -84,6 +84,7 @@ def main() -> None:
         "embedder": embedder.name,
         "candidates": len(y),
         "strength": arguments.strength,
+        "ranking": RANKING,
         "seed": arguments.seed,
         "threshold": f"refuses {REFUSED:.0%} of the answerable questions of these sets",
     }

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from lavra.errors import LavraError
-from lavra.retrieval.analysis import analyse, query_words
+from lavra.retrieval.analysis import analyse, analyse_query, query_words
 from lavra.retrieval.features import FEATURES, features
 from lavra.retrieval.fusion import Fusion, accepting_threshold
 
@@ -121,6 +123,26 @@ def test_the_window_is_the_best_of_all_windows() -> None:
     assert column[1] == pytest.approx(0.5)
 
 
+def test_words_meet_by_their_first_letters_but_function_words_are_not_asked_for() -> None:
+    question = "qual é a prioridade do curso em 2015"
+    texts = ["Cursos que priorizam a informática", "a prioridade é esta", "qual a média do ano 20157"]
+    asked = analyse_query(question, "pt").split()
+    assert set(asked) == {"prioridad", "curs", "2015"}
+    column = features(
+        query_words(question, "pt"),
+        keywords=asked,
+        documents=list("abc"),
+        analysed=[analyse(text, "pt") for text in texts],
+        bm25=np.ones(3),
+        cosine=np.ones(3),
+    )[:, FEATURES.index("beginnings_behind_best")]
+    held = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])  # priori…, curs…, 2015
+    idf = np.log(1 + (3 - held.sum(axis=0) + 0.5) / (held.sum(axis=0) + 0.5))
+    coverage = held @ idf / idf.sum()
+    assert column[2] < column[1] < column[0] == 0
+    assert (column[1], column[2]) == pytest.approx((idf[0] / idf.sum() - coverage[0], -coverage[0]), abs=1e-9)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_features_are_finite_and_do_not_depend_on_the_order_of_candidates(data: st.DataObject) -> None:
@@ -159,12 +181,46 @@ def test_no_candidates_no_rows() -> None:
 @pytest.mark.parametrize("strength", [0.1, 1.0, 30.0])
 def test_fitting_agrees_with_scikit_learn(strength: float) -> None:
     X, y, groups = problem()
-    fusion = Fusion.fit(X, y, groups, strength=strength)
+    fusion = Fusion.fit(X, y, groups, strength=strength, ranking=0)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     judge = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10_000).fit(Z, y)
     assert fusion.weights == pytest.approx(judge.coef_[0], abs=1e-4)
     assert fusion.bias == pytest.approx(judge.intercept_[0], abs=1e-4)
     assert fusion.predict(X) == pytest.approx(judge.predict_proba(Z)[:, 1], abs=1e-5)
+
+
+def test_ranking_adds_the_log_share_of_the_right_candidates_of_each_question() -> None:
+    X, y, groups = problem()
+    shuffled = RNG.permutation(len(y))
+    names = np.array([f"question {group}" for group in groups])
+    fusion = Fusion.fit(X[shuffled], y[shuffled], names[shuffled], strength=2.0, ranking=3.0)
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    right = [(Z[groups == g], y[groups == g] == 1) for g in range(groups.max() + 1)]
+
+    def loss(theta: np.ndarray) -> float:
+        each = log_loss(y, 1 / (1 + np.exp(-Z @ theta[:-1] - theta[-1])), normalize=False)
+        shares = [logsumexp(z @ theta[:-1]) - logsumexp((z @ theta[:-1])[best]) for z, best in right if best.any()]
+        return each + 3.0 * sum(shares) + theta[:-1] @ theta[:-1]
+
+    judge = minimize(loss, np.zeros(Z.shape[1] + 1), tol=1e-9)
+    found = np.append(fusion.weights, fusion.bias)
+    assert loss(found) <= judge.fun * (1 + 1e-9)
+    assert found == pytest.approx(judge.x, abs=1e-3)
+
+
+def test_ranking_puts_more_right_candidates_first() -> None:
+    """A clue that counts within a question alone (its level differs between questions) beside one that is absolute."""
+    groups = np.repeat(np.arange(300), 10)
+    X = RNG.normal(size=(3000, len(FEATURES)))
+    clue = X[:, 0] + 0.3 * X[:, 1]
+    y = np.zeros(3000)
+    y[clue.reshape(300, 10).argmax(axis=1) + 10 * np.arange(300)] = 1
+    X[:, 0] += np.repeat(RNG.normal(scale=5, size=300), 10)
+    firsts = []
+    for ranking in (0.0, 10.0):
+        p = Fusion.fit(X, y, groups, ranking=ranking).predict(X).reshape(300, 10)
+        firsts.append(y.reshape(300, 10)[np.arange(300), p.argmax(axis=1)].mean())
+    assert firsts[1] > firsts[0] + 0.1, firsts
 
 
 def test_labels_that_a_plane_separates_do_not_break_the_fit() -> None:

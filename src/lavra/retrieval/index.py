@@ -181,6 +181,7 @@ class Index:
             found = find_candidates(snapshot, stems, vector, where)
             seen = features(
                 query_words(question, corpus_languages=languages),
+                keywords=stems.split(),
                 documents=[candidate.document_id for candidate in found],
                 analysed=[candidate.analysed for candidate in found],
                 bm25=np.array([candidate.bm25 for candidate in found]),
