@@ -23,6 +23,7 @@ Relative = Literal["none", "shaw", "buckets", "alibi"]
 Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_quick", "relu", "relu2"]
 Head = Literal["none", "language", "masked", "sequence", "token", "reward"]
 Pooling = Literal["mean", "cls", "last", "end"]
+Pooler = Literal["none", "tanh", "relu"]
 
 
 @dataclass(frozen=True)
@@ -239,9 +240,9 @@ class ModelConfig:
     head_transform: bool = False  # dense, activation, norm before the unembedding (BERT's masked LM)
     logit_scale: float = 1.0
     logit_soft_cap: float | None = None
-    pooling: Pooling = "mean"
-    pooler: bool = False  # dense and tanh over the pooled state (BERT)
-    labels: tuple[str, ...] = ()
+    pooling: Pooling = "mean"  # which state stands for a text
+    pooler: Pooler = "none"  # dense and an activation over it, before the classifier (BERT)
+    labels: tuple[str, ...] = ()  # what a classifier chooses from; of a masked head, BERT's next sentence
 
     def __post_init__(self) -> None:
         _check(self)
@@ -389,6 +390,8 @@ def _check_parts(config: ModelConfig) -> None:
         _refuse(config, "head", "a causal model cannot be asked for masked words; use language")
     if config.head in ("sequence", "token") and not config.labels:
         _refuse(config, "labels", f"a {config.head} head needs at least one")
+    if config.labels and config.head not in ("sequence", "token", "masked"):
+        _refuse(config, "labels", f"a {config.head} head does not classify")
     if not (isinstance(config.labels, tuple) and all(isinstance(label, str) for label in config.labels)):
         _refuse(config, "labels", "it must be a tuple of names")
 
@@ -432,6 +435,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "activation": get_args(Activation),
     "head": get_args(Head),
     "pooling": get_args(Pooling),
+    "pooler": get_args(Pooler),
     "qk_norm": ("none", "head", "all"),
 }
 _FLAGS = tuple(field.name for field in fields(ModelConfig) if field.type == "bool")

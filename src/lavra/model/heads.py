@@ -15,10 +15,14 @@ from torch.nn import functional as F
 
 from lavra.errors import LavraError
 from lavra.model.blocks import ACTIVATIONS, make_norm
+from lavra.model.chunked import CHUNK, chunked_cross_entropy, chunked_log_probabilities
 from lavra.model.config import ModelConfig, Pooling
 
 if TYPE_CHECKING:
-    from lavra.model.transformer import Transformer
+    from lavra.model.base import Model
+
+
+POOLERS = {"tanh": torch.tanh, "relu": F.relu}
 
 
 class Transform(nn.Module):
@@ -46,8 +50,8 @@ class Head(nn.Module):
         self.transform = Transform(config) if config.head_transform else None
         self.unembedding = nn.Linear(width, vocabulary, bias=False) if untied else None
         self.bias = nn.Parameter(torch.zeros(vocabulary)) if words and config.head_bias else None
-        self.pooler = nn.Linear(width, width) if config.pooler else None
-        classes = {"sequence": len(config.labels), "token": len(config.labels), "reward": 1}.get(config.head, 0)
+        self.pooler = nn.Linear(width, width) if config.pooler != "none" else None
+        classes = 1 if config.head == "reward" else len(config.labels)
         self.classifier = nn.Linear(width, classes, bias=config.head_bias) if classes else None
         self.projection = nn.Linear(width, config.projection_width, bias=False) if config.projection_width else None
         # The temperature of a dual encoder, as a logarithm (Radford et al. 2021, section 2.3).
@@ -55,7 +59,7 @@ class Head(nn.Module):
         self.packed: nn.Module | None = None  # the unembedding as packing.py lays it out
 
 
-def unembedding_weight(model: Transformer) -> Tensor:
+def unembedding_weight(model: Model) -> Tensor:
     """The (V, C) matrix from hidden states to logits: the model's own, or its input embedding where they are tied.
 
     Raises LavraError for a model without a head over its vocabulary.
@@ -68,21 +72,117 @@ def unembedding_weight(model: Transformer) -> Tensor:
     return model.embedding.weight
 
 
-def logits(model: Transformer, hidden: Tensor) -> Tensor:
+def logits(model: Model, hidden: Tensor) -> Tensor:
     """Unnormalised log probabilities of a token, (…, V) for ``hidden`` of (…, C), in the model's dtype.
 
     Pass only the positions that are wanted: at V = 49,152 one position costs as much as two blocks.
     """
-    config, head = model.config, model.head
-    if head.transform is not None:
-        hidden = head.transform(hidden)
-    if config.logit_scale != 1.0:
-        hidden = hidden * config.logit_scale
+    head, cap = model.head, model.config.logit_soft_cap
+    hidden = _before_words(model, hidden)
     out = head.packed(hidden) if head.packed is not None else F.linear(hidden, unembedding_weight(model))
     if head.bias is not None:
         out = out + head.bias
-    cap = config.logit_soft_cap
     return out if cap is None else cap * torch.tanh(out / cap)
+
+
+def _before_words(model: Model, hidden: Tensor) -> Tensor:
+    """What the unembedding multiplies."""
+    if model.head.transform is not None:
+        hidden = model.head.transform(hidden)
+    scale = model.config.logit_scale
+    return hidden if scale == 1.0 else hidden * scale
+
+
+def cross_entropy(
+    model: Model,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    ignore: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    chunk: int = CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """The sum over positions of -log p(target), and how many positions there are: (), float32, and (), int64.
+
+    ``hidden`` (…, C) and ``targets`` (…) as given by the caller, already shifted by one for a language model; where a
+    target is ``ignore``, nothing is computed. ``label_smoothing`` ε: the target is 1 - ε of the word and ε of all
+    (Szegedy et al. 2016, section 7). ``z_loss`` λ: plus λ · (log Σ exp)² (Chowdhery et al. 2022, section 5). Logits
+    exist for ``chunk`` positions at a time; see ``chunked.py``.
+    """
+    hidden_NC, targets_N = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    kept = targets_N != ignore
+    count = kept.sum()
+    if int(count) < len(targets_N):
+        hidden_NC, targets_N = hidden_NC[kept], targets_N[kept]
+    total = chunked_cross_entropy(
+        _before_words(model, hidden_NC),
+        unembedding_weight(model),
+        model.head.bias,
+        targets_N,
+        soft_cap=model.config.logit_soft_cap,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        chunk=chunk,
+    )
+    return total, count
+
+
+def log_probabilities(model: Model, hidden: Tensor, targets: Tensor, *, chunk: int = CHUNK) -> Tensor:
+    """log p(target) at each position, (…) float32, for ``hidden`` (…, C) and ``targets`` (…); differentiable, with
+    logits for ``chunk`` positions at a time (made again on the way back)."""
+    found = chunked_log_probabilities(
+        _before_words(model, hidden.reshape(-1, hidden.shape[-1])),
+        unembedding_weight(model),
+        model.head.bias,
+        targets.reshape(-1),
+        soft_cap=model.config.logit_soft_cap,
+        chunk=chunk,
+    )
+    return found.view(targets.shape)
+
+
+def classify(model: Model, hidden_BTC: Tensor, valid_BT: Tensor | None = None, ends_B: Tensor | None = None) -> Tensor:
+    """Scores of the config's ``labels`` before any softmax: (B, labels) of a text; of a token head (B, T, labels).
+
+    ``valid_BT``, ``ends_B``: as :func:`pool` takes them. Raises LavraError for a model without a classifier.
+    """
+    config, head = model.config, model.head
+    if head.classifier is None:
+        raise LavraError("this model has no classifier; pick one that was trained to classify")
+    state = hidden_BTC
+    if config.head != "token":
+        state = pooled(model, hidden_BTC, valid_BT, ends_B)
+    if head.transform is not None and config.head != "masked":
+        state = head.transform(state)
+    return head.classifier(_drop(model, state))
+
+
+def pooled(model: Model, hidden_BTC: Tensor, valid_BT: Tensor | None = None, ends_B: Tensor | None = None) -> Tensor:
+    """The state that the config says stands for a text, through the pooler where there is one: (B, C)."""
+    state = pool(hidden_BTC, valid_BT, model.config.pooling, ends_B).to(hidden_BTC.dtype)
+    if model.head.pooler is None:
+        return state
+    return POOLERS[model.config.pooler](model.head.pooler(_drop(model, state)))
+
+
+def reward(model: Model, hidden_BTC: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    """How good a reward model finds each text, (B,), read off its last token. Raises LavraError for other models."""
+    if model.config.head != "reward":
+        raise LavraError("this model judges no texts; pick a reward model")
+    return classify(model, hidden_BTC, valid_BT)[:, 0]
+
+
+def embed(
+    hidden_BTC: Tensor, valid_BT: Tensor | None = None, pooling: Pooling = "mean", ends_B: Tensor | None = None
+) -> Tensor:
+    """Sentence embeddings (Reimers and Gurevych 2019, section 3): float32 of length 1, (B, C), so that a dot product
+    is the cosine. See :func:`pool`."""
+    return F.normalize(pool(hidden_BTC, valid_BT, pooling, ends_B).float(), dim=-1)
+
+
+def _drop(model: Model, state: Tensor) -> Tensor:
+    return F.dropout(state, model.config.dropout) if model.training and model.config.dropout else state
 
 
 def pool(hidden_BTC: Tensor, valid_BT: Tensor | None, pooling: Pooling, ends_B: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,9 +16,10 @@ _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class SafetensorsSource:
-    """Names are given without the family's ``prefix``, which a file of a bare model lacks anyway."""
+    """Names are given without the family's ``prefix``, which a file of a bare model lacks anyway, and with today's
+    endings where ``aliases`` has older ones."""
 
-    def __init__(self, directory: Path, prefix: str = "") -> None:
+    def __init__(self, directory: Path, prefix: str = "", aliases: Mapping[str, str] | None = None) -> None:
         self._where: dict[str, tuple[Path, str]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         with ExitStack() as stack:
@@ -34,6 +36,11 @@ class SafetensorsSource:
                     raise LavraError(
                         f"{path.name} in {directory.name} is not a whole safetensors file ({error}); download it again"
                     ) from error
+        for name in list(self.shapes):
+            for old, new in (aliases or {}).items():
+                modern = name.removesuffix(old) + new
+                if name.endswith(old) and modern not in self.shapes:
+                    self._where[modern], self.shapes[modern] = self._where.pop(name), self.shapes.pop(name)
 
     def copy(self, name: str, into: Tensor) -> None:
         path, full = self._where[name]

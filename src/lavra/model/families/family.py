@@ -9,12 +9,13 @@ from typing import Any, Literal
 from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 
-Layout = Literal["pairs", "transposed", "by_head", "leading_one"]
+Layout = Literal["pairs", "transposed", "by_head", "leading_one", "plus_one"]
 """How a file stores a tensor otherwise than Lavra does; ``layouts.py`` turns one into the other, both ways.
 
 ``pairs``: query and key rows with rotary pairs side by side (llama.cpp) instead of half a head apart.
 ``transposed``: (in, out), as GPT-2's convolutions of width 1. ``by_head``: query, key and value of the first head,
-then of the second, … (GPT-NeoX). ``leading_one``: one more axis of length 1 in front (ViT's class token)."""
+then of the second, … (GPT-NeoX). ``leading_one``: one more axis of length 1 in front (ViT's class token).
+``plus_one``: what llama.cpp multiplies by, where Lavra keeps what Gemma learned, which is one less."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Family:
     ``write``: a config to the fields of a file, or None where Lavra does not write the format. ``names``: Lavra's
     module names, or full parameter names, to the file's. ``prefix``: what some files put before every name but those
     in ``heads``. ``ignored``: beginnings and ends of names that carry nothing that Lavra needs. ``leaves``: how the
-    file spells ``weight`` and ``bias``."""
+    file spells ``weight`` and ``bias``. ``variant``: names that depend on the config. ``aliases``: how older files end
+    a name, and how today's do."""
 
     read: Callable[[Mapping[str, Any], Shapes], ModelConfig]
     names: Names
@@ -53,6 +55,12 @@ class Family:
     heads: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     leaves: Mapping[str, str] = field(default_factory=lambda: {"weight": ".weight", "bias": ".bias"})
+    variant: Callable[[ModelConfig], Names] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self, config: ModelConfig) -> Names:
+        """The names of a model of ``config``."""
+        return self.names if self.variant is None else {**self.names, **self.variant(config)}
 
 
 def names(table: Table, prefix: str = "") -> dict[str, Rule]:
@@ -82,6 +90,12 @@ def activation(name: Any) -> Any:
     if name not in HF_ACTIVATIONS:
         raise LavraError(f"the config asks for the activation {name!r}; Lavra knows {', '.join(HF_ACTIVATIONS)}")
     return HF_ACTIVATIONS[name]
+
+
+def activation_name(ours: str) -> str:
+    """The Hugging Face name of one of Lavra's activations; the inverse of :func:`activation`."""
+    preferred = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
+    return preferred.get(ours) or next(theirs for theirs, known in HF_ACTIVATIONS.items() if known == ours)
 
 
 def refuse(condition: Any, what: str) -> None:
