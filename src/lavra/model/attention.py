@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lavra.model.causal import attend_causally
 from lavra.model.config import Sparse
 
 
@@ -168,6 +169,8 @@ def attend(
         if not mask.causal and heads == kv_heads and _products_are_faster(q_BHTD.device, q_BHTD.dtype):
             return _attend_by_products(q_BHTD, k_BKSD, v_BKSD, allowed, scale)
     unbound = not mask.patterned and mask.valid_BS is None and mask.segments_BS is None and bias is None
+    if mask.causal and unbound and queries > 1 and not dropout and _products_are_faster(q_BHTD.device, q_BHTD.dtype):
+        return attend_causally(q_BHTD, k_BKSD, v_BKSD, scale)
     plain_causal = mask.causal and unbound and queries == keys and queries > 1
     return F.scaled_dot_product_attention(
         q_BHTD,

@@ -17,6 +17,7 @@ from lavra.model.attention import Mask, attend
 from lavra.model.cache import KVCache
 from lavra.model.config import ModelConfig
 from lavra.model.experts import ExpertMLP
+from lavra.model.fused import gated_silu, rms_norm, split_heads
 from lavra.model.positions import Shaw, rotate
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -45,6 +46,15 @@ class Pass:
     source_mask: Mask | None = None
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm, with a backward pass of its own where one is needed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.device.type == "cpu":
+            return rms_norm(x, self.weight, self.eps or 0.0)
+        return super().forward(x)
+
+
 class RMSNormPlusOne(nn.Module):
     """RMSNorm whose weight is stored less one, and applied in float32 (Gemma)."""
 
@@ -64,7 +74,7 @@ def make_norm(config: ModelConfig, width: int | None = None, *, kind: str | None
         return nn.LayerNorm(width, eps=config.norm_epsilon, bias=config.norm_bias)
     if config.norm_plus_one:
         return RMSNormPlusOne(width, config.norm_epsilon)
-    return nn.RMSNorm(width, eps=config.norm_epsilon)
+    return RMSNorm(width, eps=config.norm_epsilon)
 
 
 class Attention(nn.Module):
@@ -83,25 +93,18 @@ class Attention(nn.Module):
         self.norm_all = config.qk_norm == "all"
         if config.qk_norm != "none":
             per_head = 1 if config.qk_norm == "head" else config.heads
-            self.query_norm = make_norm(config, config.head_width * per_head, kind="rms")
+            self.query_norm: nn.Module | None = make_norm(config, config.head_width * per_head, kind="rms")
             per_head = 1 if config.qk_norm == "head" else config.kv_heads
-            self.key_norm = make_norm(config, config.head_width * per_head, kind="rms")
+            self.key_norm: nn.Module | None = make_norm(config, config.head_width * per_head, kind="rms")
         else:
-            self.query_norm = self.key_norm = None  # type: ignore[assignment]
+            self.query_norm = self.key_norm = None
         self.shaw = Shaw(config) if config.relative == "shaw" else None
         self.sink_logits = nn.Parameter(torch.zeros(config.heads)) if config.sink_logits else None
 
     def forward(self, x_BTC: Tensor, at: Pass) -> Tensor:
         batch, time, _ = x_BTC.shape
         qkv = self.qkv(x_BTC).view(batch, time, self.heads + 2 * self.kv_heads, self.head_width)
-        turned = self.heads + self.kv_heads
-        qk, v = qkv[:, :, :turned], qkv[:, :, turned:].transpose(1, 2)
-        rotary = (at.local_rotary if self.local else at.rotary) if self.rotates else None
-        if self.query_norm is not None:
-            qk = self._norm(qk)
-        if rotary is not None:
-            qk = rotate(qk, *rotary)  # queries and keys at once
-        q, k = qk[:, :, : self.heads].transpose(1, 2), qk[:, :, self.heads :].transpose(1, 2)
+        q, k, v = self._heads(qkv, (at.local_rotary if self.local else at.rotary) if self.rotates else None)
         if at.cache is not None:
             k, v = at.cache.update(self.layer, k, v)
         bias, relative_values = at.bias, None
@@ -122,7 +125,22 @@ class Attention(nn.Module):
         )
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
 
+    def _heads(self, qkv_BTND: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, heads first: normalised and turned as the config says."""
+        plain = rotary is not None and self.query_norm is None and rotary[0].shape[-1] == self.head_width
+        if rotary is not None and plain and torch.is_grad_enabled():
+            return split_heads(qkv_BTND, self.heads, self.kv_heads, *rotary)
+        turned = self.heads + self.kv_heads
+        qk, v = qkv_BTND[:, :, :turned], qkv_BTND[:, :, turned:].transpose(1, 2)
+        if self.query_norm is not None:
+            qk = self._norm(qk)
+        if rotary is not None:
+            qk = rotate(qk, *rotary)  # queries and keys at once
+        return qk[:, :, : self.heads].transpose(1, 2), qk[:, :, self.heads :].transpose(1, 2), v
+
     def _norm(self, qk_BTND: Tensor) -> Tensor:
+        assert self.query_norm is not None
+        assert self.key_norm is not None
         q, k = qk_BTND[:, :, : self.heads], qk_BTND[:, :, self.heads :]
         if self.norm_all:
             return torch.cat((self.query_norm(q.flatten(2)), self.key_norm(k.flatten(2))), -1).view(qk_BTND.shape)
@@ -163,6 +181,7 @@ class MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.gated, self.activation = config.gated, ACTIVATIONS[config.activation]
+        self.silu = config.activation == "silu"
         # Gated: the first half of the rows is the gate, the second the value it multiplies.
         self.up = nn.Linear(config.width, config.hidden_width * (2 if config.gated else 1), bias=config.mlp_bias)
         self.down = nn.Linear(config.hidden_width, config.width, bias=config.mlp_bias)
@@ -170,6 +189,8 @@ class MLP(nn.Module):
     def forward(self, x_BTC: Tensor) -> Tensor:
         up = self.up(x_BTC)
         if self.gated:
+            if self.silu and torch.is_grad_enabled():
+                return self.down(gated_silu(up))
             gate, up = up.chunk(2, -1)
             return self.down(self.activation(gate) * up)
         return self.down(self.activation(up))
