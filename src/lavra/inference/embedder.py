@@ -22,10 +22,10 @@ from torch import Tensor
 from lavra.errors import LavraError
 from lavra.inference.lone_threads import lone_threads
 from lavra.model.attention import Mask
+from lavra.model.base import Model
 from lavra.model.hub import ResolvedModel, resolve
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
-from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -91,7 +91,7 @@ class Embedder:
     """An encoder that reads. Safe to use from several threads: it keeps no state between calls."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, recipe: Recipe, *, name: str = "model", sha256: str = ""
+        self, model: Model, tokenizer: Tokenizer, recipe: Recipe, *, name: str = "model", sha256: str = ""
     ) -> None:
         self.name, self.sha256 = name, sha256
         self.dimension = model.config.width

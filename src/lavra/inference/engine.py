@@ -24,12 +24,12 @@ from lavra.inference.fourbit import narrow
 from lavra.inference.sampler import Sampler
 from lavra.inference.sampling import Sampling
 from lavra.inference.stopping import StopFilter
-from lavra.model.cache import KVCache
+from lavra.model.base import Model
+from lavra.model.cache import Cache
 from lavra.model.heads import logits
 from lavra.model.hub import ResolvedModel, resolve
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
-from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -68,7 +68,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Model,
         tokenizer: Tokenizer,
         *,
         name: str = "model",
@@ -84,7 +84,7 @@ class Engine:
         self.context_length = context_length or longest
         self._model = model
         self._turn = threading.Lock()  # not re-entrant, and released by whichever thread finishes the stream
-        self._cache: KVCache | None = None
+        self._cache: Cache | None = None
         self._cached_ids: list[int] = []  # what a prefill put into the cache
 
     @classmethod
@@ -177,7 +177,7 @@ class Engine:
         """Bring the cache to hold exactly the prompt; the hidden state after its last token, or None if cancelled."""
         cache = self._room(len(ids) + 1)
         shared = _common_prefix(self._cached_ids, ids[:-1])
-        shared -= shared % PREFILL_CHUNK
+        shared = cache.reusable(shared - shared % PREFILL_CHUNK)
         cache.truncate(shared)
         self._cached_ids = self._cached_ids[:shared]
         hidden_C = None
@@ -186,6 +186,7 @@ class Engine:
                 return None
             chunk = ids[start : start + PREFILL_CHUNK]
             hidden_C = self._forward(chunk)[-1]
+            cache.mark()
             self._cached_ids += chunk
         return hidden_C
 
@@ -200,7 +201,7 @@ class Engine:
     def _logits(self, hidden_C: Tensor) -> Tensor:
         return logits(self._model, hidden_C)
 
-    def _room(self, tokens: int) -> KVCache:
+    def _room(self, tokens: int) -> Cache:
         """The cache, grown by doubling to hold ``tokens``: a window of 8,192 is not paid for by a short question."""
         capacity = max(_SMALLEST_CACHE, 1 << (tokens - 1).bit_length())
         capacity = min(capacity, max(self.context_length, tokens))

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lavra.model.transformer import Transformer
+from lavra.model.base import Model
 
 BLOCK = 32
 FEW_ROWS = 4
@@ -67,7 +67,7 @@ class FourBitLinear(nn.Module):
         return y if self._bias is None else y + self._bias
 
 
-def narrow(model: Transformer) -> int:
+def narrow(model: Model) -> int:
     """Replace the linear maps of the blocks whose weights are 4-bit; the number replaced.
 
     Only for bf16 on a CPU, and only where a measurement on the first such layer says that it is faster. To be called

@@ -1,4 +1,7 @@
-"""What a decoder remembers between steps: the keys and values of the tokens it has seen."""
+"""What a decoder remembers between steps: for a transformer the keys and values of the tokens it has seen.
+
+Other models remember other things (``recurrent.py``, ``memory.py``); :class:`Cache` is what they have in common.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,41 @@ from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 
 
-class KVCache:
+class Cache:
+    """How many tokens a model has seen, ``length``, of the ``capacity`` that it has room for."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.length = capacity, 0
+
+    def room_for(self, count: int) -> None:
+        """Raises LavraError when ``count`` more tokens do not fit."""
+        if self.length + count > self.capacity:
+            raise LavraError(
+                f"{self.length + count} tokens do not fit into a context of {self.capacity}; "
+                "shorten the prompt or raise the context length"
+            )
+
+    def advance(self, count: int) -> None:
+        """``count`` more tokens have been seen, in all layers."""
+        self.length += count
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ``capacity`` tokens; what is held stays."""
+        self.capacity = max(self.capacity, capacity)
+
+    def mark(self) -> None:
+        """The length reached is one to return to: a state that is overwritten at each step is kept as it is now."""
+
+    def reusable(self, length: int) -> int:
+        """The longest beginning, of at most ``length`` tokens, that :meth:`truncate` can go back to."""
+        raise NotImplementedError
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first ``length`` tokens, which :meth:`reusable` has allowed."""
+        raise NotImplementedError
+
+
+class KVCache(Cache):
     """Keys and values of the tokens seen so far, with room for ``capacity`` of them, made once.
 
     One tensor a layer for each: a single five-dimensional buffer was 17 times slower in a compiled step.
@@ -27,7 +64,7 @@ class KVCache:
         device: str | torch.device = "cpu",
     ) -> None:
         shape = (batch, config.kv_heads, capacity, config.head_width)
-        self.capacity, self.length = capacity, 0
+        super().__init__(capacity)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self.cross: dict[int, tuple[Tensor, Tensor]] = {}
@@ -41,24 +78,14 @@ class KVCache:
         values[:, :, self.length : end] = v_BKTD
         return keys[:, :, :end], values[:, :, :end]
 
-    def room_for(self, count: int) -> None:
-        """Raises LavraError when ``count`` more tokens do not fit."""
-        if self.length + count > self.capacity:
-            raise LavraError(
-                f"{self.length + count} tokens do not fit into a context of {self.capacity}; "
-                "shorten the prompt or raise the context length"
-            )
-
-    def advance(self, count: int) -> None:
-        self.length += count
+    def reusable(self, length: int) -> int:
+        return min(length, self.length)
 
     def truncate(self, length: int) -> None:
-        """Keep the first ``length`` positions."""
         assert 0 <= length <= self.length
         self.length = length
 
     def grow(self, capacity: int) -> None:
-        """Make room for ``capacity`` positions; what is held stays."""
         if capacity <= self.capacity:
             return
         for tensors in (self.keys, self.values):
@@ -68,3 +95,31 @@ class KVCache:
                 new[:, :, : self.length] = old[:, :, : self.length]
                 tensors[layer] = new
         self.capacity = capacity
+
+
+class StateCache(Cache):
+    """A state of one size, however long the text: a tuple of tensors a layer, replaced at each step.
+
+    It cannot be rewound, only returned to: :meth:`mark` keeps the state as it is, which costs a reference because
+    states are never written in place. Marks beyond where one returns to are forgotten.
+    """
+
+    def __init__(self, states: list[tuple[Tensor, ...]], capacity: int) -> None:
+        super().__init__(capacity)
+        self.states = states
+        self._marks = {0: states}
+
+    def step(self, states: list[tuple[Tensor, ...]], count: int) -> None:
+        """``count`` tokens later."""
+        self.states = states
+        self.advance(count)
+
+    def mark(self) -> None:
+        self._marks[self.length] = self.states
+
+    def reusable(self, length: int) -> int:
+        return max(mark for mark in self._marks if mark <= length)
+
+    def truncate(self, length: int) -> None:
+        self._marks = {mark: states for mark, states in self._marks.items() if mark <= length}
+        self.states, self.length = self._marks[length], length

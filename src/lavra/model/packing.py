@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lavra.model.base import Model
 from lavra.model.heads import unembedding_weight
-from lavra.model.transformer import Transformer
 
 # A hint of how many rows come at once. 1 and 64 were measured: the same within noise, from 1 to 256 rows.
 _ROWS = 64
@@ -30,7 +30,7 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
 
 
-def pack(model: Transformer) -> Transformer:
+def pack(model: Model) -> Model:
     """``model`` itself with its matrices packed, one at a time; unchanged where that brings nothing.
 
     It brings something for bf16 on a CPU where PyTorch has oneDNN's bf16 kernels. Costs the memory of the output

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lavra.errors import LavraError
+from lavra.model.base import Model
+from lavra.model.building import build, stack_of
 from lavra.model.config import ModelConfig
-from lavra.model.families.family import Family, Layout
-from lavra.model.transformer import Transformer
+from lavra.model.families.family import Family, Layout, Names
 
 _BLOCK = re.compile(r"(^|\.)blocks\.(\d+)\.")
 
@@ -36,33 +38,28 @@ class Place:
         return held.narrow(self.axis, self.start, self.length)
 
 
-def places(model: Transformer, family: Family) -> Iterator[tuple[str, Tensor, list[Place]]]:
+def places(model: Model, family: Family) -> Iterator[tuple[str, Tensor, list[Place]]]:
     """Every parameter of ``model`` by name, with the tensors of the family's files that make it.
 
     Raises KeyError for a parameter for which the family has no name: a mistake in its table.
     """
+    table = family.table(model.config)
     for name, parameter in model.named_parameters():
-        yield name, parameter, list(_places(name, tuple(parameter.shape), family, _stack(model.config, name)))
+        shape, config = tuple(parameter.shape), stack_of(model.config, name)
+        yield name, parameter, list(_places(name, shape, table, family.leaves, config))
 
 
-def _stack(config: ModelConfig, name: str) -> ModelConfig:
-    """The config of the stack that a parameter belongs to."""
-    if name.startswith("encoder.") and config.encoder is not None:
-        return config.encoder
-    if name.startswith("vision.") and config.vision is not None:
-        return config.vision
-    return config
-
-
-def _places(name: str, shape: tuple[int, ...], family: Family, config: ModelConfig) -> Iterator[Place]:
+def _places(
+    name: str, shape: tuple[int, ...], table: Names, leaves: Mapping[str, str], config: ModelConfig
+) -> Iterator[Place]:
     found = _BLOCK.search(name)
     layer = found[2] if found else ""
     generic = _BLOCK.sub(r"\1blocks.{layer}.", name)
-    rule, leaf = family.names.get(generic), ""
+    rule, leaf = table.get(generic), ""
     if rule is None:
         stem, _, last = generic.rpartition(".")
         # A parameter that is no module's weight or bias stands in the table by its full name.
-        rule, leaf = family.names[stem], family.leaves[last]
+        rule, leaf = table[stem], leaves[last]
     per_expert = "{expert}" in rule.parts[0]
     sizes = _sizes(generic, shape[1:] if per_expert else shape, rule.axis, len(rule.parts), config)
     for expert in range(shape[0]) if per_expert else (None,):
@@ -82,7 +79,12 @@ def _sizes(name: str, shape: tuple[int, ...], axis: int, parts: int, config: Mod
     return [whole // parts] * parts
 
 
-def empty_model(config: ModelConfig) -> Transformer:
-    """A model without memory: its parameters have shapes only."""
-    with torch.device("meta"):
-        return Transformer(config)
+def empty_model(config: ModelConfig) -> Model:
+    """A model without memory: its parameters have shapes only. Raises LavraError where they are beyond all machines."""
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except (RuntimeError, OverflowError) as error:  # a size that 64 bits do not hold
+        raise LavraError(
+            f"the model that the config describes is beyond any memory ({error}); it is damaged"
+        ) from error

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lavra.errors import LavraError
 from lavra.model.attention import Mask
+from lavra.model.base import Model
 from lavra.model.blocks import Block, Pass, make_norm
 from lavra.model.cache import KVCache
 from lavra.model.config import Image, ModelConfig
@@ -45,7 +46,7 @@ class PatchEmbedding(nn.Module):
         return torch.cat((self.class_token.expand(len(patches), 1, -1), patches), 1)
 
 
-class Transformer(nn.Module):
+class Transformer(Model):
     """Token ids to hidden states, as the config says: a Llama decoder and a BERT encoder are both this class.
 
     ``encoder``: the stack whose states this one attends to, in an encoder-decoder; it reads this one's embedding.
@@ -73,14 +74,6 @@ class Transformer(nn.Module):
         self.head = Head(config)
         self.encoder = Transformer(config.encoder, embeds=False) if config.encoder is not None else None
         self.vision = Transformer(config.vision) if config.vision is not None else None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
 
     def make_cache(self, capacity: int, batch: int = 1) -> KVCache:
         """An empty cache of this model's dtype, for :meth:`forward`."""

