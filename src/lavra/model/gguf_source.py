@@ -12,8 +12,21 @@ from lavra.errors import LavraError
 from lavra.store.gguf_file import GGUFFile, TensorInfo
 
 _Type = gguf.GGMLQuantizationType
-TYPES = (_Type.F32, _Type.F16, _Type.BF16, _Type.Q8_0, _Type.Q4_0, _Type.Q4_1, _Type.Q4_K, _Type.Q6_K)
+TYPES = (
+    _Type.F32,
+    _Type.F16,
+    _Type.BF16,
+    _Type.Q8_0,
+    _Type.Q4_0,
+    _Type.Q4_1,
+    _Type.Q5_0,
+    _Type.Q5_1,
+    _Type.Q4_K,
+    _Type.Q5_K,
+    _Type.Q6_K,
+)
 """What is tested against the package's reference; other types are refused by name."""
+_LONGEST_TABLE = 1 << 12
 _CHUNK_ELEMENTS = 1 << 22  # 16 MB in float32: large enough for numpy's speed, small beside any model
 
 
@@ -38,6 +51,16 @@ class GGUFSource:
         for row in range(0, rows, step):
             values = dequantize(np.ascontiguousarray(data[row : row + step]), _Type(info.type_id))
             flat[row : row + step].copy_(torch.from_numpy(np.array(values, np.float32)))
+
+    def tables(self) -> dict[str, list[float]]:
+        """Tensors that are part of the config, by name: the divisors of rotary frequencies."""
+        found = {}
+        for name, shape in self.shapes.items():
+            if name.startswith(("rope_freqs", "rope_factors")) and len(shape) == 1 and shape[0] <= _LONGEST_TABLE:
+                values = torch.empty(shape)
+                self.copy(name, values)
+                found[name] = values.tolist()
+        return found
 
     def _layout(self, info: TensorInfo) -> tuple[int, int]:
         """(rows, bytes a row). Quantised blocks run along the last axis and never cross rows."""

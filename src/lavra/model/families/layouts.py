@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lavra.errors import LavraError
@@ -19,17 +20,23 @@ def stored_shape(shape: tuple[int, ...], layout: Layout | None) -> tuple[int, ..
 
 
 def into(target: Tensor, layout: Layout | None) -> Tensor:
-    """A view of ``target`` with the shape that the file has, to copy into; :func:`undo` follows."""
+    """What to copy a tensor of the file into, of the file's shape: a view of ``target`` or, where its digits would not
+    do, float32 memory of its own; :func:`undo` follows."""
     if layout == "transposed":
         return target.t()
     if layout == "leading_one":
         return target.unsqueeze(0)
+    if layout == "plus_one":
+        return torch.empty_like(target, dtype=torch.float32)
     return target
 
 
-def undo(target: Tensor, layout: Layout | None, config: ModelConfig) -> None:
-    """Bring freshly copied rows into Lavra's order, in place."""
-    if layout == "pairs":
+def undo(target: Tensor, copied: Tensor, layout: Layout | None, config: ModelConfig) -> None:
+    """Bring what was ``copied`` into :func:`into`'s answer into Lavra's order, in place."""
+    if layout == "plus_one":
+        # Less one before it is rounded: exact for what bfloat16 learned, and 1 + this is again what the file says.
+        target.copy_(copied - 1.0)
+    elif layout == "pairs":
         _whole_heads(target, config)
         pairs = target.view(-1, config.head_width // 2, 2, *target.shape[1:])
         target.copy_(pairs.transpose(1, 2).reshape(target.shape))
@@ -45,6 +52,8 @@ def out(tensor: Tensor, layout: Layout | None, config: ModelConfig) -> Tensor:
         return tensor.t().contiguous()
     if layout == "leading_one":
         return tensor.unsqueeze(0)
+    if layout == "plus_one":
+        return tensor.float() + 1.0
     if layout == "pairs":
         halves = tensor.view(-1, 2, config.head_width // 2, *tensor.shape[1:])
         return halves.transpose(1, 2).reshape(tensor.shape)
