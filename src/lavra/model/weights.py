@@ -84,20 +84,45 @@ def assemble(
 ) -> Model:
     """A Transformer of ``config`` filled from ``source`` by the family's table; see :func:`load_model`."""
     model = empty_model(config)
-    plan = list(places(model, family))
-    _compare_names({place.name for _, _, parts in plan for place in parts}, source.shapes, config, family, where)
     state: dict[str, nn.Parameter] = {}
-    for name, parameter, parts in plan:
-        _check_shapes(parts, source.shapes, parameter, where)
-        joined = torch.empty(parameter.shape, dtype=dtype, device=device)
-        for place in parts:
-            target = place.view(joined)
-            buffer = into(target, place.layout)
-            source.copy(place.name, buffer)
-            undo(target, buffer, place.layout, config)
-        state[name] = nn.Parameter(joined, requires_grad=False)
+    for name, parameter, parts in plan(model, family, source, where):
+        tensor = read_parameter(parameter, parts, source, config, dtype=dtype, device=device)
+        state[name] = nn.Parameter(tensor, requires_grad=False)
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+Plan = list[tuple[str, Tensor, list[Place]]]
+
+
+def plan(model: Model, family: Family, source: Source, where: str) -> Plan:
+    """Every parameter with the tensors that make it. Raises LavraError when one is missing, too many, or of another
+    shape."""
+    found = list(places(model, family))
+    wanted = {place.name for _, _, parts in found for place in parts}
+    _compare_names(wanted, source.shapes, model.config, family, where)
+    for _, parameter, parts in found:
+        _check_shapes(parts, source.shapes, parameter, where)
+    return found
+
+
+def read_parameter(
+    parameter: Tensor,
+    parts: list[Place],
+    source: Source,
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype,
+    device: str | torch.device,
+) -> Tensor:
+    """One parameter of the shape of ``parameter``, joined from ``parts``."""
+    joined = torch.empty(parameter.shape, dtype=dtype, device=device)
+    for place in parts:
+        target = place.view(joined)
+        buffer = into(target, place.layout)
+        source.copy(place.name, buffer)
+        undo(target, buffer, place.layout, config)
+    return joined
 
 
 def read_json(path: Path) -> dict[str, Any]:
