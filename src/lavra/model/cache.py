@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lavra.errors import LavraError
+from lavra.model.attention import Mask
 from lavra.model.config import ModelConfig
 
 
@@ -51,7 +52,8 @@ class KVCache(Cache):
 
     One tensor a layer for each: a single five-dimensional buffer was 17 times slower in a compiled step.
     ``length`` is how many positions are filled; :meth:`truncate` forgets the rest (to reuse a common prefix).
-    ``cross``: keys and values of an encoder's states, by layer, computed at the first step of a decoder over them.
+    ``cross``: keys and values of an encoder's states, by layer, computed at the first step of a decoder over them;
+    ``source_mask``: which of those are real.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class KVCache(Cache):
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self.cross: dict[int, tuple[Tensor, Tensor]] = {}
+        self.source_mask: Mask | None = None
 
     def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write T new positions of one layer; returns all of it, (B, K, length + T, D). ``length`` moves later,

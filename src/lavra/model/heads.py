@@ -7,6 +7,7 @@ positions that are wanted, or ask for losses and log-probabilities, which go thr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lavra.model.base import Model
 
 
-POOLERS = {"tanh": torch.tanh, "relu": F.relu}
+POOLERS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu}
 
 
 class Transform(nn.Module):

@@ -163,6 +163,9 @@ class Transformer(Model):
             offset = config.position_offset
             if isinstance(positions, slice):
                 return x + self.position_embedding.weight[positions.start + offset : positions.stop + offset]
+            if end > config.context_length and int(positions.max()) >= config.context_length:
+                longest = int(positions.max()) + 1
+                raise LavraError(f"{longest} tokens do not fit a model of {config.context_length}; split the text")
             return x + self.position_embedding(positions + offset)
         if config.positions == "sinusoidal":
             return x + sinusoids(end, config.width).to(x)[positions]
@@ -191,4 +194,12 @@ class Transformer(Model):
             at.bias = self.alibi(time, keys, x.device)
         if source is not None:
             at.source_BSC, at.source_mask = source.states_BSC, source.mask
+            if source.mask.segments_BS is not None and mask.segments_BS is not None:
+                own = mask.segments_BS[:, keys - time : keys]
+                at.source_mask = replace(source.mask, query_segments_BT=own, _dense={})
+        if cache is not None:
+            # Later steps attend to the same source, whose keys and values the cache has.
+            if source is not None:
+                cache.source_mask = at.source_mask
+            at.source_mask = cache.source_mask
         return at
