@@ -156,6 +156,7 @@ def candidate_features(text: str, candidates: Sequence[Candidate], languages: Co
         analysed=[candidate.analysed for candidate in candidates],
         bm25=np.array([candidate.bm25 for candidate in candidates]),
         cosine=np.array([candidate.cosine for candidate in candidates]),
+        sentence=np.array([candidate.sentence for candidate in candidates]),
     )
 
 

@@ -29,6 +29,7 @@ TEXTS = [
 DOCUMENTS = ["a", "b", "a", "c"]
 BM25 = np.array([4.0, 2.0, 6.0, 0.0])
 COSINE = np.array([0.86, 0.84, 0.88, 0.75])
+SENTENCE = np.array([0.89, 0.86, 0.85, 0.80])
 QUESTION = query_words("Qual é o prazo do recurso na licitação?", "pt")
 
 
@@ -38,6 +39,7 @@ def look(**changes: object) -> dict[str, np.ndarray]:
         "analysed": [analyse(text, "pt") for text in TEXTS],
         "bm25": BM25,
         "cosine": COSINE,
+        "sentence": SENTENCE,
         **changes,
     }
     return dict(zip(FEATURES, features(QUESTION, **given).T, strict=True))  # type: ignore[arg-type]
@@ -61,6 +63,7 @@ def test_every_candidate_is_seen_beside_the_best_one() -> None:
     assert seen["bm25_reciprocal_rank"] / trust == pytest.approx([1 / 2, 1 / 3, 1, 0]), "no shared word, no rank"
     assert seen["cosine_margin"] == pytest.approx([-0.02, -0.04, 0.02, -0.13])
     assert seen["cosine_reciprocal_rank"] == pytest.approx([1 / 2, 1 / 3, 1, 1 / 4])
+    assert seen["sentence_margin"] == pytest.approx([0.03, -0.03, -0.04, -0.09])
 
 
 def test_bm25_counts_for_nothing_where_no_candidate_holds_a_word_of_the_question() -> None:
@@ -95,7 +98,7 @@ def test_neighbouring_words_count_only_side_by_side() -> None:
     question = query_words("pregão eletrônico", "pt")
     analysed = [analyse(text, "pt") for text in ("pregão eletrônico", "pregão presencial e eletrônico", "outro")]
     column = features(
-        question, documents=list("abc"), analysed=analysed, bm25=np.ones(3), cosine=np.ones(3)
+        question, documents=list("abc"), analysed=analysed, bm25=np.ones(3), cosine=np.ones(3), sentence=np.ones(3)
     )[:, FEATURES.index("pairs")]  # fmt: skip
     assert column.tolist() == [1, 0, 0]
 
@@ -107,7 +110,9 @@ def test_a_phrase_weighs_as_much_as_its_words_together() -> None:
     idf = np.log(1 + (4 - held.sum(axis=1) + 0.5) / (held.sum(axis=1) + 0.5))
     phrase = np.array([idf[:3].sum(), idf.max(), idf[2:].sum(), 0.0])
     analysed = [analyse(text, "und") for text in texts]
-    column = features(question, documents=list("abcd"), analysed=analysed, bm25=np.ones(4), cosine=np.ones(4))
+    column = features(
+        question, documents=list("abcd"), analysed=analysed, bm25=np.ones(4), cosine=np.ones(4), sentence=np.ones(4)
+    )
     column = column[:, FEATURES.index("phrase_behind_best")]
     assert column == pytest.approx((phrase - phrase.max()) / idf.sum())
 
@@ -117,7 +122,7 @@ def test_the_window_is_the_best_of_all_windows() -> None:
     near, far = f"{filler} prazo recurso {filler}", f"prazo {filler} recurso"
     question = query_words("prazo recurso", "und")
     column = features(
-        question, documents=["a", "b"], analysed=[near, far], bm25=np.ones(2), cosine=np.ones(2)
+        question, documents=["a", "b"], analysed=[near, far], bm25=np.ones(2), cosine=np.ones(2), sentence=np.ones(2)
     )[:, FEATURES.index("window")]  # fmt: skip
     assert column[0] == pytest.approx(1)
     assert column[1] == pytest.approx(0.5)
@@ -135,6 +140,7 @@ def test_words_meet_by_their_first_letters_but_function_words_are_not_asked_for(
         analysed=[analyse(text, "pt") for text in texts],
         bm25=np.ones(3),
         cosine=np.ones(3),
+        sentence=np.ones(3),
     )[:, FEATURES.index("beginnings_behind_best")]
     held = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])  # priori…, curs…, 2015
     idf = np.log(1 + (3 - held.sum(axis=0) + 0.5) / (held.sum(axis=0) + 0.5))
@@ -162,6 +168,7 @@ def test_features_are_finite_and_do_not_depend_on_the_order_of_candidates(data: 
             analysed=[analysed[i] for i in at],
             bm25=bm25[at],
             cosine=cosine[at],
+            sentence=cosine[at] ** 2,
         )
 
     plain = seen(list(range(count)))
@@ -172,7 +179,10 @@ def test_features_are_finite_and_do_not_depend_on_the_order_of_candidates(data: 
 
 def test_no_candidates_no_rows() -> None:
     none = np.zeros(0)
-    assert features(QUESTION, documents=[], analysed=[], bm25=none, cosine=none).shape == (0, len(FEATURES))
+    assert features(QUESTION, documents=[], analysed=[], bm25=none, cosine=none, sentence=none).shape == (
+        0,
+        len(FEATURES),
+    )
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------

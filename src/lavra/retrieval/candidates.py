@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lavra.retrieval.passage import Passage
+from lavra.retrieval.sentences import best_cosines
 from lavra.retrieval.snapshot import Snapshot, matrix
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Candidate:
     """The passage's stems, joined by spaces."""
     bm25: float
     cosine: float
+    sentence: float
+    """The cosine of the nearest of its sentences."""
     lexical_rank: int | None
     """From 1 in the order of BM25; None if that search did not find it."""
     dense_rank: int | None
@@ -46,7 +49,7 @@ class Candidate:
         """Its scores and ranks by name, for explanation."""
         ranks = {"lexical_rank": self.lexical_rank, "dense_rank": self.dense_rank}
         known = {name: float(rank) for name, rank in ranks.items() if rank is not None}
-        return {"bm25": self.bm25, "cosine": self.cosine, **known}
+        return {"bm25": self.bm25, "cosine": self.cosine, "sentence": self.sentence, **known}
 
 
 def as_passage(row: dict[str, Any], score: float = 0.0, features: dict[str, float] | None = None) -> Passage:
@@ -68,9 +71,10 @@ def find_candidates(
     lexical_ids = scored_ids[:depth]
     near_ids = snapshot.nearest(vector, where, depth)
     ids = np.concatenate([lexical_ids, near_ids[~np.isin(near_ids, lexical_ids)]])
-    rows = snapshot.rows(ids.tolist(), ["chunk_id", "document_id", "analysed", "vector"])
+    rows = snapshot.rows(ids.tolist(), ["chunk_id", "document_id", "analysed", "vector", "sentences"])
     chunk_ids, analysed = rows["chunk_id"].to_pylist(), rows["analysed"].to_pylist()
     cosine = matrix(rows["vector"]) @ vector
+    sentence = best_cosines(rows["sentences"].to_pylist(), vector, cosine)
 
     # The rows that a search found, as places among ``ids``.
     near = np.flatnonzero(np.isin(ids, near_ids))
@@ -94,6 +98,7 @@ def find_candidates(
             analysed=analysed[place],
             bm25=bm25.get(ids[place].item(), 0.0),
             cosine=cosine[place].item(),
+            sentence=sentence[place].item(),
             lexical_rank=place + 1 if place < len(lexical_ids) else None,
             dense_rank=dense_rank.get(place),
         )

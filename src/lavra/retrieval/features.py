@@ -28,6 +28,7 @@ FEATURES = (
     "cosine",
     "cosine_margin",
     "cosine_reciprocal_rank",
+    "sentence_margin",
     "coverage",
     "coverage_behind_best",
     "pairs",
@@ -58,12 +59,13 @@ def features(
     analysed: Sequence[str],
     bm25: np.ndarray,
     cosine: np.ndarray,
+    sentence: np.ndarray,
 ) -> np.ndarray:
     """(N, len(FEATURES)) float64 for the N candidates of one question.
 
     ``keywords``: stems of the words that are searched for (``analysis.analyse_query``), without function words; by
     default all. ``documents``: each candidate's document; ``analysed``: its stems joined by spaces; ``bm25``: (N,), 0
-    where no word is shared; ``cosine``: (N,).
+    where no word is shared; ``cosine``: (N,), and ``sentence``: (N,), that of its nearest sentence.
     """
     count = len(documents)
     if count == 0:
@@ -91,6 +93,7 @@ def features(
         "cosine": cosine,
         "cosine_margin": _margin(cosine),
         "cosine_reciprocal_rank": 1 / _ranks(cosine),
+        "sentence_margin": _margin(np.asarray(sentence, dtype=np.float64)),
         # the question's words in it
         "coverage": coverage,
         "coverage_behind_best": coverage - coverage.max(),

@@ -186,6 +186,7 @@ class Index:
                 analysed=[candidate.analysed for candidate in found],
                 bm25=np.array([candidate.bm25 for candidate in found]),
                 cosine=self._scale.as_reference(np.array([candidate.cosine for candidate in found])),
+                sentence=self._scale.as_reference(np.array([candidate.sentence for candidate in found])),
             )
             return use(snapshot, found, seen)
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,14 @@ from lavra.errors import LavraError
 from lavra.retrieval.access import readers
 from lavra.retrieval.analysis import analyse
 from lavra.retrieval.chunking import Chunk, ChunkSettings, embedding_text
+from lavra.retrieval.sentences import sentences
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from lancedb.table import Table
 
-VERSION = 1
+VERSION = 2
 """Raised when rows of the same document would come out differently; rows of another version are made again."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -51,6 +53,7 @@ def arrow_schema(dimension: int) -> pa.Schema:
             text("text"),
             text("analysed"),
             pa.field("vector", pa.list_(pa.float32(), dimension)),
+            pa.field("sentences", pa.binary()),
             pa.field("start", pa.int64()),
             pa.field("end", pa.int64()),
             texts("headings"),
@@ -117,7 +120,7 @@ def fingerprint(document: Document, settings: ChunkSettings) -> str:
 
 
 def rows(document: Document, chunks: Sequence[Chunk], settings: ChunkSettings) -> list[dict[str, Any]]:
-    """One row a chunk, still without its ``vector``."""
+    """One row a chunk, still without its ``vector`` and its ``sentences``."""
     shared = {
         "document_id": document.id,
         "source": storable(document.source),
@@ -145,13 +148,14 @@ def rows(document: Document, chunks: Sequence[Chunk], settings: ChunkSettings) -
     ]
 
 
-def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray) -> pa.Table:
-    """Rows and their vectors (len(rows), dimension) float32, as the table's schema has them."""
+def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray, sentences: Sequence[bytes]) -> pa.Table:
+    """Rows, their vectors (len(rows), dimension) float32 and their sentences', as the table's schema has them."""
     import pyarrow as pa
 
     schema = arrow_schema(vectors.shape[1])
     position = schema.get_field_index("vector")
-    table = pa.Table.from_pylist(list(rows), schema=schema.remove(position))
+    whole = [{**row, "sentences": each} for row, each in zip(rows, sentences, strict=True)]
+    table = pa.Table.from_pylist(whole, schema=schema.remove(position))
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
     return table.add_column(position, schema.field("vector"), column)
 
@@ -159,6 +163,14 @@ def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray) -> pa.Table:
 def said_of(document: Document, chunks: Sequence[Chunk]) -> list[str]:
     """What of each chunk is embedded and analysed: its text, and where in the document it stands."""
     return [storable(embedding_text(chunk, document.title)) for chunk in chunks]
+
+
+def sentences_of(document: Document, chunks: Sequence[Chunk]) -> list[list[str]]:
+    """What of each chunk's sentences is embedded: each with where in the document it stands."""
+    return [
+        [storable(embedding_text(replace(chunk, text=sentence), document.title)) for sentence in sentences(chunk.text)]
+        for chunk in chunks
+    ]
 
 
 @cache

@@ -15,7 +15,7 @@ from pathlib import Path
 from lavra.errors import LavraError
 from lavra.store.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 NAME = "index.json"
 
 

@@ -117,10 +117,11 @@ class Snapshot:
         found = self.read(["document_id", "fingerprint"]).group_by(["document_id", "fingerprint"]).aggregate([])
         return dict(zip(found["document_id"].to_pylist(), found["fingerprint"].to_pylist(), strict=True))
 
-    def vectors(self, document_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """The vectors of these documents' chunks, by the digest of what was embedded."""
-        found = self.read(["said_digest", "vector"], in_list("document_id", document_ids))
-        return dict(zip(found["said_digest"].to_pylist(), matrix(found["vector"]), strict=True))
+    def vectors(self, document_ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
+        """The vectors of these documents' chunks and of their sentences, by the digest of what was embedded."""
+        found = self.read(["said_digest", "vector", "sentences"], in_list("document_id", document_ids))
+        vectors = zip(matrix(found["vector"]), found["sentences"].to_pylist(), strict=True)
+        return dict(zip(found["said_digest"].to_pylist(), vectors, strict=True))
 
 
 def matrix(vectors: pa.ChunkedArray) -> np.ndarray:

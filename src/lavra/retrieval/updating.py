@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from lavra.corpus.document import Document
 from lavra.retrieval.chunking import Chunk, ChunkSettings, split
-from lavra.retrieval.schema import fingerprint, rows, said_digest, said_of, to_arrow
+from lavra.retrieval.schema import fingerprint, rows, said_digest, said_of, sentences_of, to_arrow
+from lavra.retrieval.sentences import packed
 from lavra.retrieval.snapshot import Snapshot
 from lavra.retrieval.writer import Writer
 
@@ -120,33 +121,42 @@ class Updating:
         said = [text for document, chunks in group for text in said_of(document, chunks)]
         changed = [document.id for document, _ in group if document.id in known]
         vectors = self.open_snapshot().vectors(changed) if changed else {}
-        matrix = self._vectors(said, vectors)
+        parts = [sentences for document, chunks in group for sentences in sentences_of(document, chunks)]
+        matrix, sentences = self._vectors(said, parts, vectors)
         flat = [row for document, chunks in group for row in rows(document, chunks, self.settings)]
-        self.writer.replace([document.id for document, _ in group], to_arrow(flat, matrix))
+        self.writer.replace([document.id for document, _ in group], to_arrow(flat, matrix, sentences))
         for document, chunks in group:
             self._count(("changed" if document.id in known else "added") if chunks else "empty")
             self._count("chunks", len(chunks))
         self._done += len(group)
         self._report("indexing")
 
-    def _vectors(self, said: list[str], known: dict[str, np.ndarray]) -> np.ndarray:
-        """(len(said), dimension) float32, embedding only what ``known`` has not."""
+    def _vectors(
+        self, said: list[str], parts: list[list[str]], known: dict[str, tuple[np.ndarray, bytes]]
+    ) -> tuple[np.ndarray, list[bytes]]:
+        """(len(said), dimension) float32 and the packed vectors of its sentences, embedding what ``known`` has not."""
         import numpy as np
 
         matrix = np.empty((len(said), self.embedder.dimension), dtype=np.float32)
+        sentences = [b""] * len(said)
         missing: list[int] = []
         for position, text in enumerate(said):
-            vector = known.get(said_digest(text))
-            if vector is None:
+            vectors = known.get(said_digest(text))
+            if vectors is None:
                 missing.append(position)
             else:
-                matrix[position] = vector
+                matrix[position], sentences[position] = vectors
         for start in range(0, len(missing), EMBED_CHUNKS):
             batch = missing[start : start + EMBED_CHUNKS]
-            matrix[batch] = self.embedder.documents([said[position] for position in batch])
+            texts = [said[position] for position in batch] + [part for position in batch for part in parts[position]]
+            embedded = self.embedder.documents(texts)
+            matrix[batch] = embedded[: len(batch)]
+            ends = np.cumsum([len(parts[position]) for position in batch])[:-1]
+            for position, vectors_of_parts in zip(batch, np.split(embedded[len(batch) :], ends), strict=True):
+                sentences[position] = packed(vectors_of_parts)
             self._report(f"embedding {start + len(batch)} of {len(missing)} passages")
         self._count("embedded", len(missing))
-        return matrix
+        return matrix, sentences
 
     def _count(self, name: str, by: int = 1) -> None:
         self._counts[name] = self._counts.get(name, 0) + by
