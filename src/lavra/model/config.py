@@ -60,8 +60,24 @@ class RotaryScaling:
             _number(self, "attention_factor", low=0.0, high=1e6)
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
             raise LavraError("model config: low_frequency_factor must be below high_frequency_factor")
-        if self.kind == "longrope" and (len(self.short) != len(self.long) or not self.short):
-            raise LavraError("model config: longrope needs as many short as long factors, one a frequency")
+        if self.kind == "longrope":
+            if len(self.short) != len(self.long) or not self.short:
+                raise LavraError("model config: longrope needs as many short as long factors, one a frequency")
+            if not all(isinstance(x, (int, float)) and 0 < x < 1e9 for x in self.short + self.long):
+                raise LavraError("model config: longrope's short and long factors must be positive numbers")
+
+    @property
+    def by_length(self) -> bool:
+        """Whether frequencies depend on how long a text is."""
+        return self.kind in ("dynamic", "longrope")
+
+    def regime(self, length: int) -> int:
+        """A text length that stands for all with the same frequencies as one of ``length``; 0 where none differ."""
+        if self.kind == "dynamic":
+            return max(length, self.original_context)
+        if self.kind == "longrope":
+            return self.original_context + (length > self.original_context)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,8 @@ class Experts:
         _number(self, "balance", low=0.0, high=1e3)
         if self.count > _MOST_EXPERTS:
             raise LavraError(f"model config: experts count is {self.count}; no model has more than {_MOST_EXPERTS}")
+        if not (isinstance(self.dense_layers, tuple) and all(type(layer) is int for layer in self.dense_layers)):
+            raise LavraError(f"model config: dense_layers is {_short(self.dense_layers)}; it must list layers")
         if self.chosen > self.count:
             raise LavraError(f"model config: a token cannot go to {self.chosen} of {self.count} experts")
 
@@ -241,6 +259,7 @@ class ModelConfig:
     logit_scale: float = 1.0
     logit_soft_cap: float | None = None
     pooling: Pooling = "mean"  # which state stands for a text
+    end_token: int | None = None  # what "end" pooling looks for; None: the highest id of a text (CLIP before 2023)
     pooler: Pooler = "none"  # dense and an activation over it, before the classifier (BERT)
     labels: tuple[str, ...] = ()  # what a classifier chooses from; of a masked head, BERT's next sentence
 
@@ -292,6 +311,8 @@ def _check(config: ModelConfig) -> None:
     for name in ("token_types", "position_offset", "relative_buckets", "relative_distance", "sinks", "kernel_width"):
         _whole(config, name, 0)
     _whole(config, "projection_width", 1 if config.vision else 0)
+    if config.end_token is not None:
+        _whole(config, "end_token", 0)
     for name in ("window", "radius", "rotary_width"):
         if getattr(config, name) is not None:
             _whole(config, name, 1)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 
-Layout = Literal["pairs", "transposed", "by_head", "leading_one", "plus_one"]
+Layout = Literal["pairs", "transposed", "by_head", "leading_one", "leading_two", "plus_one"]
 """How a file stores a tensor otherwise than Lavra does; ``layouts.py`` turns one into the other, both ways.
 
 ``pairs``: query and key rows with rotary pairs side by side (llama.cpp) instead of half a head apart.
 ``transposed``: (in, out), as GPT-2's convolutions of width 1. ``by_head``: query, key and value of the first head,
-then of the second, … (GPT-NeoX). ``leading_one``: one more axis of length 1 in front (ViT's class token).
+then of the second, … (GPT-NeoX). ``leading_one``, ``leading_two``: so many more axes of length 1
+in front (ViT's positions and class token).
 ``plus_one``: what llama.cpp multiplies by, where Lavra keeps what Gemma learned, which is one less."""
 
 
@@ -78,6 +79,7 @@ HF_ACTIVATIONS = {
     "swish": "silu",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "gelu_quick",
     "relu": "relu",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,13 +11,15 @@ from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 from lavra.model.families.family import Layout
 
+_LEADING: Mapping[Layout | None, int] = {"leading_one": 1, "leading_two": 2}
+
 
 def stored_shape(shape: tuple[int, ...], layout: Layout | None) -> tuple[int, ...]:
     """The shape in the file of what has ``shape`` in Lavra."""
     if layout == "transposed":
         return shape[::-1]
-    if layout == "leading_one":
-        return (1, *shape)
+    if layout in _LEADING:
+        return (1,) * _LEADING[layout] + shape
     return shape
 
 
@@ -24,8 +28,8 @@ def into(target: Tensor, layout: Layout | None) -> Tensor:
     do, float32 memory of its own; :func:`undo` follows."""
     if layout == "transposed":
         return target.t()
-    if layout == "leading_one":
-        return target.unsqueeze(0)
+    if layout in _LEADING:
+        return target.view((1,) * _LEADING[layout] + target.shape)
     if layout == "plus_one":
         return torch.empty_like(target, dtype=torch.float32)
     return target
@@ -50,8 +54,8 @@ def out(tensor: Tensor, layout: Layout | None, config: ModelConfig) -> Tensor:
     """``tensor`` as the file stores it; the inverse of :func:`into` and :func:`undo`."""
     if layout == "transposed":
         return tensor.t().contiguous()
-    if layout == "leading_one":
-        return tensor.unsqueeze(0)
+    if layout in _LEADING:
+        return tensor.reshape((1,) * _LEADING[layout] + tensor.shape)
     if layout == "plus_one":
         return tensor.float() + 1.0
     if layout == "pairs":
