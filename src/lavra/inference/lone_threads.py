@@ -1,8 +1,9 @@
 """Threads that compute alone, one for each core: for work that falls apart into independent pieces.
 
-PyTorch puts all cores on one piece: each kernel ends in a barrier, at which the faster core waits (spinning, which
-counts as CPU time), and the cores work on one another's cache lines. Pieces that do not need each other are better
-given to one core each. A question's embedding (2 ms a layer at most) is such a piece too, the only one.
+PyTorch puts all cores on one piece, and each kernel ends in a barrier at which the others spin. For a question's
+embedding, whose kernels take microseconds, that costs half as much CPU time again (9 ms instead of 6.4), and more in
+what runs beside it. Batches of texts do not need each other and lose nothing by it: measured on two cores, as many
+documents a second.
 """
 
 from __future__ import annotations
