@@ -205,6 +205,9 @@ class Engine:
         """The cache, grown by doubling to hold ``tokens``: a window of 8,192 is not paid for by a short question."""
         capacity = max(_SMALLEST_CACHE, 1 << (tokens - 1).bit_length())
         capacity = min(capacity, max(self.context_length, tokens))
+        scaling = self._model.config.rope_scaling
+        if scaling is not None and scaling.by_length:  # such a cache cannot grow, nor may an answer depend on the last
+            capacity = max(self.context_length, tokens)
         with torch.inference_mode():
             if self._cache is None:
                 self._cache = self._model.make_cache(capacity)

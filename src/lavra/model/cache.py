@@ -71,6 +71,7 @@ class KVCache(Cache):
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self.cross: dict[int, tuple[Tensor, Tensor]] = {}
         self.source_mask: Mask | None = None
+        self._scaling = config.rope_scaling
 
     def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write T new positions of one layer; returns all of it, (B, K, length + T, D). ``length`` moves later,
@@ -91,6 +92,12 @@ class KVCache(Cache):
     def grow(self, capacity: int) -> None:
         if capacity <= self.capacity:
             return
+        scaling = self._scaling
+        if self.length and scaling is not None and scaling.regime(capacity) != scaling.regime(self.capacity):
+            raise LavraError(
+                f"a text of up to {capacity} tokens has other positions than one of {self.capacity} in this model; "
+                "give the cache its final capacity before the first token"
+            )
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
                 batch, heads, _, width = old.shape

@@ -50,6 +50,7 @@ class RotaryScaling:
     long: tuple[float, ...] = ()  # longrope
 
     def __post_init__(self) -> None:
+        _flags(self)
         _choice(self, "kind", ("linear", "ntk", "dynamic", "yarn", "llama3", "longrope"))
         _number(self, "factor", low=1.0, high=1e6)
         for name in ("beta_fast", "beta_slow", "low_frequency_factor", "high_frequency_factor"):
@@ -123,10 +124,14 @@ class Experts:
     balance: float = 0.01
 
     def __post_init__(self) -> None:
+        _flags(self)
         for name in ("count", "chosen", "width", "every"):
             _whole(self, name, 1)
         _whole(self, "shared_width", 0)
         _number(self, "balance", low=0.0, high=1e3)
+        layers = self.dense_layers
+        if not isinstance(layers, tuple) or not all(type(layer) is int and layer >= 0 for layer in layers):
+            _refuse(self, "dense_layers", "it must list layers")
         if self.count > _MOST_EXPERTS:
             raise LavraError(f"model config: experts count is {self.count}; no model has more than {_MOST_EXPERTS}")
         if not (isinstance(self.dense_layers, tuple) and all(type(layer) is int for layer in self.dense_layers)):
@@ -146,6 +151,7 @@ class Image:
     bias: bool = True  # of the patch projection
 
     def __post_init__(self) -> None:
+        _flags(self)
         for name in ("size", "patch", "channels"):
             _whole(self, name, 1)
         if self.size % self.patch:
@@ -302,9 +308,7 @@ def _check(config: ModelConfig) -> None:
     """Refuse what contradicts itself, by field and reason; what it holds may come from a stranger's file."""
     for name, allowed in _CHOICES.items():
         _choice(config, name, allowed)
-    for name in _FLAGS:
-        if not isinstance(getattr(config, name), bool):
-            _refuse(config, name, "it must be true or false")
+    _flags(config)
     _whole(config, "vocabulary_size", 0 if config.image else 1)
     for name in ("context_length", "layers", "width", "heads", "kv_heads", "head_width", "hidden_width"):
         _whole(config, name, 1)
@@ -382,6 +386,10 @@ def _check_attention(config: ModelConfig) -> None:
         _refuse(config, "local_rope_theta", "it is for rotary layers with a window")
     if config.memory is not None and (not config.causal or config.positions not in ("none", "rotary")):
         _refuse(config, "memory", "a compressive memory is for decoders with rotary positions or none")
+    if config.memory is not None and (local or config.sparse is not None or config.relative != "none"):
+        _refuse(config, "memory", "it takes the place of windows and patterns, and knows no relative positions")
+    if config.memory is not None and config.encoder is not None:
+        _refuse(config, "memory", "it is for decoders without an encoder")
 
 
 def _check_parts(config: ModelConfig) -> None:
@@ -401,12 +409,14 @@ def _check_parts(config: ModelConfig) -> None:
         _refuse(config, "encoder", "an encoder-decoder is a causal stack over one that is not")
     if config.vision is not None and config.vision.image is None:
         _refuse(config, "vision", "the image tower must say which images it reads")
+    if config.image is not None and config.vision is not None:
+        _refuse(config, "vision", "an image tower stands beside a text tower")
     if config.image is not None and (config.causal or config.head in ("language", "masked")):
         _refuse(config, "image", "an image tower is an encoder without a vocabulary")
     if config.architecture == "convolution":
         _whole(config, "kernel_width", 2)
-    if config.architecture != "transformer" and not config.causal:
-        _refuse(config, "causal", f"a {config.architecture} language model reads from left to right")
+    if config.architecture != "transformer":
+        _check_earlier(config)
     if config.head == "masked" and config.causal:
         _refuse(config, "head", "a causal model cannot be asked for masked words; use language")
     if config.head in ("sequence", "token") and not config.labels:
@@ -415,6 +425,30 @@ def _check_parts(config: ModelConfig) -> None:
         _refuse(config, "labels", f"a {config.head} head does not classify")
     if not (isinstance(config.labels, tuple) and all(isinstance(label, str) for label in config.labels)):
         _refuse(config, "labels", "it must be a tuple of names")
+
+
+def _check_earlier(config: ModelConfig) -> None:
+    """Of the architectures before the transformer: what they have no part for is refused, never ignored."""
+    if not config.causal:
+        _refuse(config, "causal", f"a {config.architecture} language model reads from left to right")
+    if config.norm_position != "pre":
+        _refuse(config, "norm_position", f"the norms of a {config.architecture} stand before its layers")
+    for name in (
+        "positions",
+        "relative",
+        "window",
+        "sparse",
+        "memory",
+        "experts",
+        "encoder",
+        "vision",
+        "image",
+        "residual_scale",
+        "qk_norm",
+        "token_types",
+    ):
+        if getattr(config, name) not in (None, "none", 0, 1.0):
+            _refuse(config, name, f"a {config.architecture} has none")
 
 
 def _refuse(owner: Any, name: str, why: str) -> None:
@@ -429,6 +463,12 @@ def _short(value: Any) -> str:
 def _choice(owner: Any, name: str, allowed: tuple[str, ...]) -> None:
     if getattr(owner, name) not in allowed:
         _refuse(owner, name, f"Lavra knows {', '.join(allowed)}")
+
+
+def _flags(owner: Any) -> None:
+    for field in fields(owner):
+        if field.type == "bool" and not isinstance(getattr(owner, field.name), bool):
+            _refuse(owner, field.name, "it must be true or false")
 
 
 def _whole(owner: Any, name: str, least: int) -> None:
@@ -459,4 +499,3 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pooler": get_args(Pooler),
     "qk_norm": ("none", "head", "all"),
 }
-_FLAGS = tuple(field.name for field in fields(ModelConfig) if field.type == "bool")

@@ -61,7 +61,7 @@ def rotary_frequencies(width: int, theta: float, scaling: RotaryScaling | None, 
     if scaling.truncate:
         first, last = math.floor(first), math.ceil(last)
     first, last = max(first, 0), min(last, width - 1)
-    ramp = (torch.arange(width // 2).float() - first) / max(last - first, 0.001)
+    ramp = (torch.arange(width // 2).float() - first) / (last - first or 0.001)
     kept = 1 - ramp.clamp(0, 1)
     return frequency * kept + frequency / factor * (1 - kept), attention
 
@@ -100,28 +100,26 @@ class RotaryCache:
         self.width, self.theta, self.scaling = width, theta, scaling
         self._tables: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, positions: slice | Tensor, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Rows for ``positions`` (a slice, or indices of shape (B, T)), with an axis for the heads."""
+    def __call__(
+        self, positions: slice | Tensor, dtype: torch.dtype, device: torch.device, length: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Rows for ``positions`` (a slice, or indices of shape (B, T)), with an axis for the heads.
+
+        Frequencies that depend on the length of a text are those of the longest one here, or of ``length``: what a
+        cache has room for, since keys that were turned once stay as they are.
+        """
         needed = positions.stop if isinstance(positions, slice) else int(positions.max()) + 1
-        # Frequencies that depend on the length of the text have tables of their own for it.
-        text = self._regime(needed)
+        text = 0 if self.scaling is None else self.scaling.regime(max(needed, length))
         tables = self._tables.get((dtype, device, text))
         if tables is None or len(tables[0]) < needed:
-            length = 1 << max(needed - 1, 511).bit_length()
+            rows = 1 << max(needed - 1, 511).bit_length()
             # Angles are exact in float32 only; the finished table is what is rounded, as transformers does.
-            cos, sin = rotary_tables(length, self.width, self.theta, self.scaling, text)
+            if text and self.scaling is not None and self.scaling.kind == "dynamic":
+                self._tables.clear()  # every length has its own: only the last are kept
+            cos, sin = rotary_tables(rows, self.width, self.theta, self.scaling, text)
             tables = cos.to(device, dtype).unsqueeze(1), sin.to(device, dtype).unsqueeze(1)
             self._tables[dtype, device, text] = tables
         return tables[0][positions], tables[1][positions]
-
-    def _regime(self, needed: int) -> int:
-        """A text length that stands for all with the same frequencies."""
-        scaling = self.scaling
-        if scaling is None or scaling.kind not in ("dynamic", "longrope"):
-            return 0
-        if scaling.kind == "dynamic":
-            return max(needed, scaling.original_context)
-        return scaling.original_context + 1 if needed > scaling.original_context else 1
 
 
 def bucket(distance: Tensor, buckets: int, furthest: int, causal: bool) -> Tensor:
