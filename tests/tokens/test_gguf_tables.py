@@ -76,8 +76,11 @@ def test_the_pre_tokenizer_decides_how_numbers_are_cut(
     [
         ({"pre": "tekken"}, "wants the pre-tokenizer 'tekken'; Lavra knows gpt-2"),
         ({"pre": None}, "lacks the metadata key tokenizer.ggml.pre"),
-        ({"model": "llama"}, "of kind 'llama'"),
-        ({"tokens": [*LETTERS, "a"]}, "lists a token twice"),
+        ({"model": "rwkv"}, "of kind 'rwkv'"),
+        ({"model": "llama"}, "lacks the metadata key tokenizer.ggml.scores"),
+        ({"model": "llama", "scores": [0.5]}, "contradict each other"),
+        ({"tokens": [*LETTERS, "ab", "ab", "12", "123", "Ġa", "<s>", "</s>", "<tool>"]}, "lists a token twice"),
+        ({"tokens": [*LETTERS, "ab", "abc", "12", "123", "Ġa", "<s>", "</s>"]}, "do not match"),
         ({"merges": ["a zz"]}, "contradict each other"),
         ({"merges": ["a"]}, "contradict each other"),
         ({"eos_token_id": 10**6}, "outside a vocabulary"),

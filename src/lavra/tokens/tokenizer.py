@@ -24,7 +24,11 @@ _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 class Tokenizer:
-    """``eos_ids``: any of these ends a generation. ``pad_id`` fills up a batch; masks hide it."""
+    """``eos_ids``: any of these ends a generation. ``pad_id`` fills up a batch; masks hide it.
+
+    ``special``: texts by their names in transformers (``bos_token`` …). ``settings`` and ``generation``: the rest of
+    ``tokenizer_config.json`` and ``generation_config.json``, kept for whoever writes the tokenizer again.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,9 @@ class Tokenizer:
         eos_ids: frozenset[int] = frozenset(),
         pad_id: int | None = None,
         chat_template: ChatTemplate | None = None,
+        special: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        generation: Mapping[str, Any] | None = None,
     ) -> None:
         # A file may ask for truncation or padding; both are the caller's business, and silent cuts are a fault.
         backend.no_truncation()
@@ -41,6 +48,7 @@ class Tokenizer:
         backend.encode_special_tokens = False
         self.backend, self.chat_template = backend, chat_template
         self.bos_id, self.eos_ids, self.pad_id = bos_id, eos_ids, pad_id
+        self.special, self.settings, self.generation = dict(special or {}), dict(settings or {}), dict(generation or {})
 
     @property
     def vocabulary_size(self) -> int:
@@ -129,6 +137,40 @@ class Tokenizer:
         if not isinstance(value, str):
             return value
         return self._control_tokens.sub(lambda match: match[0][0] + mark + match[0][1:], value)
+
+    def token_ids(self) -> dict[str, Any]:
+        """``bos_token_id``, ``eos_token_id`` (one, or a list) and ``pad_token_id``, where there are."""
+        first = self.eos_id
+        eos = [] if first is None else [first, *sorted(self.eos_ids - {first})]
+        found = {"bos_token_id": self.bos_id, "eos_token_id": eos[0] if len(eos) == 1 else eos or None}
+        return {name: index for name, index in {**found, "pad_token_id": self.pad_id}.items() if index is not None}
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of the token that the files call ``eos_token``, or the first of those that end a generation."""
+        named = self.backend.token_to_id(self.special["eos_token"]) if "eos_token" in self.special else None
+        return named if named in self.eos_ids else min(self.eos_ids, default=None)
+
+    def save(self, directory: Path) -> None:
+        """Write the files that transformers reads; see ``writing.py``."""
+        from lavra.tokens.writing import save
+
+        save(self, directory)
+
+    def gguf_fields(self, rows: int) -> dict[str, Any]:
+        """The tables of a GGUF file whose embedding has ``rows`` rows; see ``gguf_tables.py``.
+
+        Raises LavraError for a tokenizer that GGUF has no words for.
+        """
+        from lavra.tokens.gguf_tables import gguf_fields
+
+        return gguf_fields(self, rows)
+
+    def check(self, path: Path) -> None:
+        """Raises LavraError, saying what differs, when the tokenizer at ``path`` is not this one; see ``proof.py``."""
+        from lavra.tokens.proof import check
+
+        check(self, path)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -226,7 +226,6 @@ GGUF: Mapping[str, Family] = {
         odd_scale_at=62,
         **_GEMMA,
     ),
-    "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1),
     "olmo2": _family(
         "olmo2",
         {
@@ -248,5 +247,6 @@ GGUF: Mapping[str, Family] = {
     "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", **_GPT),
     "smollm3": _family("smollm3", _PAIRED, unrotated_every=4),
     "llama": _family("llama", _PAIRED, window_every=1),
+    "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1),
 }
-"""By ``general.architecture``. Where several fit a model that is written, the first does: Llama takes what is left."""
+"""By ``general.architecture``. Where several fit a model that is written, the first is taken."""

@@ -31,6 +31,7 @@ def read_rotary(get: Callable[..., Any], gguf: Mapping[str, Any], head_width: in
     theta, turning = get("rope.freq_base", 10_000.0), get("rope.dimension_count", head_width)
     fields = {"rope_theta": theta, "rotary_width": None if turning == head_width else turning}
     kind = get("rope.scaling.type", "none")
+    scaling: RotaryScaling | None = None
     refuse(kind not in ("none", "linear", "yarn", "longrope"), f"rotary positions scaled by {kind!r}")
     if _LONG in gguf:
         scaling = _read_longrope(get, gguf, context)
@@ -42,7 +43,6 @@ def read_rotary(get: Callable[..., Any], gguf: Mapping[str, Any], head_width: in
         scaling = _read_yarn(get, context)
     else:
         refuse(kind == "longrope", "long factors, which the file lacks")
-        scaling = None
     return {**fields, "rope_scaling": scaling}
 
 

@@ -30,7 +30,7 @@ def faithful(kind: str, read: Read, write: Write) -> Write:
 
     def checked(config: ModelConfig) -> dict[str, Any]:
         fields = write(config)
-        given, again = _plain(config), _plain(read(fields, {}))
+        given, again = plain(config), plain(read(fields, {}))
         for field in dataclasses.fields(ModelConfig):
             if getattr(given, field.name) != getattr(again, field.name):
                 raise LavraError(
@@ -42,7 +42,7 @@ def faithful(kind: str, read: Read, write: Write) -> Write:
     return checked
 
 
-def _plain(config: ModelConfig) -> ModelConfig:
+def plain(config: ModelConfig) -> ModelConfig:
     """One spelling for configs that say the same in different ways."""
     local = tuple(layer for layer in range(config.layers) if config.is_local(layer))
     changes: dict[str, Any] = {"local_layers": None if len(local) in (0, config.layers) else local}
