@@ -134,8 +134,6 @@ class Experts:
             _refuse(self, "dense_layers", "it must list layers")
         if self.count > _MOST_EXPERTS:
             raise LavraError(f"model config: experts count is {self.count}; no model has more than {_MOST_EXPERTS}")
-        if not (isinstance(self.dense_layers, tuple) and all(type(layer) is int for layer in self.dense_layers)):
-            raise LavraError(f"model config: dense_layers is {_short(self.dense_layers)}; it must list layers")
         if self.chosen > self.count:
             raise LavraError(f"model config: a token cannot go to {self.chosen} of {self.count} experts")
 
