@@ -18,6 +18,7 @@ from lavra.model.cache import KVCache
 from lavra.model.config import ModelConfig
 from lavra.model.experts import ExpertMLP
 from lavra.model.fused import gated_silu, rms_norm, split_heads
+from lavra.model.memory import Compression, CompressiveMemory
 from lavra.model.positions import Shaw, rotate
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -42,6 +43,7 @@ class Pass:
     local_rotary: Rotary | None = None
     bias: Tensor | None = None  # of relative positions, (1, H, T, S)
     cache: KVCache | None = None
+    memory: CompressiveMemory | None = None
     source_BSC: Tensor | None = None  # an encoder's states
     source_mask: Mask | None = None
 
@@ -100,11 +102,15 @@ class Attention(nn.Module):
             self.query_norm = self.key_norm = None
         self.shaw = Shaw(config) if config.relative == "shaw" else None
         self.sink_logits = nn.Parameter(torch.zeros(config.heads)) if config.sink_logits else None
+        self.compression = Compression(config.memory, config.width) if config.memory is not None else None
 
     def forward(self, x_BTC: Tensor, at: Pass) -> Tensor:
         batch, time, _ = x_BTC.shape
-        qkv = self.qkv(x_BTC).view(batch, time, self.heads + 2 * self.kv_heads, self.head_width)
-        q, k, v = self._heads(qkv, (at.local_rotary if self.local else at.rotary) if self.rotates else None)
+        read = x_BTC if at.memory is None else at.memory.before(self.layer, x_BTC)
+        q, k, v = self.project(read, (at.local_rotary if self.local else at.rotary) if self.rotates else None)
+        if at.memory is not None:
+            q = q[:, :, -time:]
+            at.memory.remember(self, x_BTC)
         if at.cache is not None:
             k, v = at.cache.update(self.layer, k, v)
         bias, relative_values = at.bias, None
@@ -125,8 +131,9 @@ class Attention(nn.Module):
         )
         return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
 
-    def _heads(self, qkv_BTND: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x_BTC: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, heads first: normalised and turned as the config says."""
+        qkv_BTND = self.qkv(x_BTC).unflatten(-1, (self.heads + 2 * self.kv_heads, self.head_width))
         plain = rotary is not None and self.query_norm is None and rotary[0].shape[-1] == self.head_width
         if rotary is not None and plain and torch.is_grad_enabled():
             return split_heads(qkv_BTND, self.heads, self.kv_heads, *rotary)

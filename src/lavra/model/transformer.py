@@ -15,6 +15,7 @@ from lavra.model.blocks import Block, Pass, make_norm
 from lavra.model.cache import KVCache
 from lavra.model.config import Image, ModelConfig
 from lavra.model.heads import Head
+from lavra.model.memory import CompressiveMemory
 from lavra.model.positions import Alibi, RelativeBuckets, RotaryCache, sinusoids
 
 
@@ -75,8 +76,11 @@ class Transformer(Model):
         self.encoder = Transformer(config.encoder, embeds=False) if config.encoder is not None else None
         self.vision = Transformer(config.vision) if config.vision is not None else None
 
-    def make_cache(self, capacity: int, batch: int = 1) -> KVCache:
-        """An empty cache of this model's dtype, for :meth:`forward`."""
+    def make_cache(self, capacity: int, batch: int = 1) -> KVCache | CompressiveMemory:
+        """An empty cache of this model's dtype, for :meth:`forward`; a compressive memory where the config has one,
+        which is of one size whatever the ``capacity``."""
+        if self.config.memory is not None:
+            return CompressiveMemory(self.config, batch=batch, dtype=self.dtype, device=self.device)
         return KVCache(self.config, capacity, batch=batch, dtype=self.dtype, device=self.device)
 
     def encode(self, ids_BS: Tensor, *, mask: Mask | None = None) -> Source:
@@ -96,7 +100,7 @@ class Transformer(Model):
         inputs_BTC: Tensor | None = None,
         pixels_BIHW: Tensor | None = None,
         mask: Mask | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | CompressiveMemory | None = None,
         positions_BT: Tensor | None = None,
         types_BT: Tensor | None = None,
         source: Source | None = None,
@@ -105,10 +109,10 @@ class Transformer(Model):
 
         Of token ids, of embedded ``inputs_BTC``, or of an image tower's ``pixels_BIHW``. ``mask``: padding and
         segments; windows and other patterns come from the config. ``cache``: the T tokens follow the ``cache.length``
-        ones already in it, and are added. ``positions_BT``: by default each text's own count, whatever padding or
-        packing puts before it. ``types_BT``: segment ids of BERT, 0 by default. ``source``: from :meth:`encode`; with
-        a cache only the first step reads it. Raises LavraError when the tokens do not fit the cache or the table of
-        learned positions.
+        ones already in it, and are added; into a compressive memory as one segment. ``positions_BT``: by default each
+        text's own count, whatever padding or packing puts before it. ``types_BT``: segment ids of BERT, 0 by default.
+        ``source``: from :meth:`encode`; with a cache only the first step reads it. Raises LavraError when the tokens do
+        not fit the cache or the table of learned positions.
         """
         config = self.config
         x = self._embed(ids_BT, inputs_BTC, pixels_BIHW)
@@ -152,8 +156,8 @@ class Transformer(Model):
         if mask is None:
             return Mask(causal=config.causal, sparse=config.sparse)
         if config.sparse is not None and mask.sparse is None:
-            return replace(mask, sparse=config.sparse, _dense={})
-        return mask
+            return replace(mask, sparse=config.sparse)
+        return replace(mask)
 
     def _add_positions(self, x: Tensor, positions: slice | Tensor, end: int) -> Tensor:
         config = self.config
@@ -177,15 +181,21 @@ class Transformer(Model):
         positions: slice | Tensor,
         x: Tensor,
         keys: int,
-        cache: KVCache | None,
+        cache: KVCache | CompressiveMemory | None,
         source: Source | None,
     ) -> Pass:
         config, time = self.config, x.shape[1]
-        at = Pass(mask, mask, cache=cache)
+        length = 0 if cache is None else cache.capacity
+        at = Pass(mask, mask)
+        if isinstance(cache, CompressiveMemory):
+            cache.accept(mask)
+            positions, length = cache.positions(time, x.device), cache.reach + time
+            at.memory, cache = cache, None
+        at.cache = cache
         if config.window is not None or config.radius is not None:
             at.local_mask = mask.local(config.window or config.radius, sinks=config.sinks)
         if self.rotary is not None:
-            at.rotary = at.local_rotary = self.rotary(positions, x.dtype, x.device)
+            at.rotary = at.local_rotary = self.rotary(positions, x.dtype, x.device, length)
         if self.local_rotary is not None:
             at.local_rotary = self.local_rotary(positions, x.dtype, x.device)
         if self.relative_bias is not None:
