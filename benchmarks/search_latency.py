@@ -4,10 +4,10 @@
 
 The chunks are real (manuals, man pages and help pages in Portuguese, Spanish, English and others), cut, analysed and
 written by ``Index.update``; twenty roles, one to three of them on each document, and a reader with two: some 16% of
-the chunks may be read. The first ``--embedded`` texts (chunks and their sentences) have real vectors; each of the others lies between the
-vector of one of those and of one of its ten nearest neighbours (as SMOTE does), which keeps the clusters, the narrow
-cone and the local dimension of the embedder's space, and saves an hour. Questions: the retrieval sets' own, and
-sentences of the chunks.
+the chunks may be read. The first ``--embedded`` texts (chunks and their sentences) have real vectors; each of the
+others lies between the vector of one of those and of one of its ten nearest neighbours (as SMOTE does), which keeps
+the clusters, the narrow cone and the local dimension of the embedder's space, and saves an hour. Questions: the
+retrieval sets' own, and sentences of the chunks.
 
 In one run, over the same table and the same questions:
 
