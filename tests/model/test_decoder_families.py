@@ -11,16 +11,14 @@ import judge
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lavra.errors import LavraError
-from lavra.model.config import ModelConfig
+from lavra.model.attention import Mask
 from lavra.model.families import BY_MODEL_TYPE
-from lavra.model.families.layouts import out
-from lavra.model.placing import places
+from lavra.model.heads import classify, reward
 from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model, open_model
+from lavra.model.writing import save_model
 
 VOCABULARY = 120
 SIZES: dict[str, Any] = {
@@ -200,28 +198,16 @@ def test_texts_longer_than_the_window_agree(name: str, pair: Callable[[str], Pai
     judge.compare_window(reference, model, ids(4 * WINDOW), record, family_of(name))
 
 
-def save(model: Transformer, path: Path, family: str) -> None:
-    """A directory of nothing but what the family's ``write`` and its table of names say."""
-    told = BY_MODEL_TYPE[family]
-    assert told.write is not None
-    (path / "config.json").write_text(json.dumps(told.write(model.config)))
-    tensors = {}
-    for _, parameter, parts in places(model, told):
-        for place in parts:
-            full = place.name if place.name.startswith(told.heads) else told.prefix + place.name
-            tensors[full] = out(place.view(parameter), place.layout, model.config).contiguous().clone()
-    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-
-
 @every
 def test_what_is_written_transformers_loads_and_computes_the_same(
     name: str, pair: Callable[[str], Pair], record: judge.Record, tmp_path: Path
 ) -> None:
     reference, model, path = pair(name)
     kind = json.loads((path / "config.json").read_text())["model_type"]
-    save(model, tmp_path, kind)
+    written = tmp_path / "written"
+    assert save_model(model, written, family=kind) == kind
     again, info = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path, attn_implementation="eager", output_loading_info=True
+        written, attn_implementation="eager", output_loading_info=True
     )
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
@@ -232,7 +218,7 @@ def test_what_is_written_transformers_loads_and_computes_the_same(
     text = ids()
     expected = judge.reference_output(reference, text)
     judge.assert_near(judge.reference_output(again, text), expected, record, family_of(name), "round trip", 1e-5)
-    assert open_model(tmp_path)[1] == model.config
+    assert open_model(written)[1] == model.config
 
 
 @every
@@ -241,3 +227,74 @@ def test_a_config_is_what_it_was_when_it_has_been_written_and_read(name: str, pa
     family = BY_MODEL_TYPE[json.loads((path / "config.json").read_text())["model_type"]]
     assert family.write is not None
     assert family.read(family.write(model.config), {}) == model.config
+
+
+HEADED = ["llama", "qwen3", "gemma", "gemma3_text", "mixtral", "phi3", "gpt2", "gpt_neox"]
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+@pytest.mark.parametrize("name", HEADED)
+def test_a_decoder_that_judges_texts_is_read_with_its_head(
+    name: str, labels: int, record: judge.Record, tmp_path: Path
+) -> None:
+    """transformers finds the last token by looking for padding, before a text or behind it; Lavra is told."""
+    reference = make(name, "ForSequenceClassification", num_labels=labels)
+    reference.save_pretrained(tmp_path / "theirs")
+    model = load_model(tmp_path / "theirs", dtype=torch.float32)
+    assert model.config.head == ("reward" if labels == 1 else "sequence")
+    assert model.config.labels == (() if labels == 1 else ("LABEL_0", "LABEL_1", "LABEL_2"))
+    text, place = ids(), torch.arange(30)[None]
+    valid = (place >= torch.tensor([[0], [4], [0]])) & (place < torch.tensor([[30], [30], [23]]))
+    text[~valid] = 0
+    positions = (place - torch.tensor([[0], [4], [0]])).clamp(min=0)
+    with torch.inference_mode():
+        hidden = model(text, mask=Mask(causal=True, valid_BS=valid))
+        got = reward(model, hidden, valid)[:, None] if labels == 1 else classify(model, hidden, valid)
+        expected = reference(input_ids=text, attention_mask=valid.long(), position_ids=positions).logits
+    judge.assert_near(got, expected, record, name, "classes")
+    save_model(model, tmp_path / "ours")
+    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours")
+    assert again.config.num_labels == labels
+    assert torch.equal(again.score.weight, reference.score.weight)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral"])
+def test_a_decoder_that_labels_tokens_is_read_with_its_head(name: str, record: judge.Record, tmp_path: Path) -> None:
+    reference = make(name, "ForTokenClassification", id2label={0: "other", 1: "person", 2: "place"})
+    reference.save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype=torch.float32)
+    assert model.config.labels == ("other", "person", "place")
+    with torch.inference_mode():
+        got = classify(model, model(ids()))
+    judge.assert_near(got, judge.reference_output(reference, ids()), record, name, "classes")
+
+
+@pytest.mark.parametrize("name", ["mistral", "olmo2"])
+def test_a_decoder_without_a_head_gives_its_states(name: str, record: judge.Record, tmp_path: Path) -> None:
+    reference = make(name, "Model")
+    reference.save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype=torch.float32)
+    assert model.config.head == "none"
+    judge.compare_logits(reference, model, ids(), record, name, "states")
+
+
+def test_of_a_gemma_that_sees_images_the_text_part_is_read(record: judge.Record, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    text = {**SIZES, **CASES["gemma3_text"][1]}
+    vision = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=100,
+        boi_token_index=101,
+        eoi_token_index=102,
+    )
+    reference = judge.perturb(transformers.Gemma3ForConditionalGeneration(config))
+    reference.save_pretrained(tmp_path / "theirs")
+    model = load_model(tmp_path / "theirs", dtype=torch.float32)
+    words = ids() % 100  # ids from 100 on are the places of images
+    judge.compare_logits(reference, model, words, record, "gemma3", "logits")
+    assert save_model(model, tmp_path / "ours") == "gemma3_text"
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
+    judge.compare_logits(again, model, words, record, "gemma3", "round trip")

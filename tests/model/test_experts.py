@@ -52,13 +52,13 @@ def by_loop(mlp: ExpertMLP, x_BTC: Tensor) -> Tensor:
     total = torch.zeros_like(x_BTC)
     for expert in range(mlp.count):
         own = (weight * (chosen == expert)).sum(-1, keepdim=True).to(x_BTC.dtype)
-        up = x_BTC @ mlp.up[expert].T
+        up = x_BTC @ mlp.experts_up[expert].T
         if mlp.gated:
             gate, value = up.chunk(2, -1)
             up = F.silu(gate) * value
         else:
             up = F.silu(up)
-        total = total + own * (up @ mlp.down[expert].T)
+        total = total + own * (up @ mlp.experts_down[expert].T)
     if mlp.shared_up is not None:
         gate, value = mlp.shared_up(x_BTC).chunk(2, -1)
         shared = mlp.shared_down(F.silu(gate) * value)

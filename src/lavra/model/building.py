@@ -15,7 +15,7 @@ from lavra.model.recurrent import Recurrent
 from lavra.model.transformer import Transformer
 
 STANDARD_DEVIATION = 0.02
-_RESIDUAL = re.compile(r"(^|\.)blocks\.\d+\..*\b(output|down|shared_down)(\.weight)?$")
+_RESIDUAL = re.compile(r"(^|\.)blocks\.\d+\..*\b(output|down|experts_down|shared_down)(\.weight)?$")
 
 
 def build(config: ModelConfig) -> Model:

@@ -30,8 +30,8 @@ class ExpertMLP(nn.Module):
         self.gated, self.activation = config.gated, activations[config.activation]
         columns = experts.width * (2 if config.gated else 1)
         self.router = nn.Linear(config.width, experts.count, bias=False)
-        self.up = nn.Parameter(torch.empty(experts.count, columns, config.width))
-        self.down = nn.Parameter(torch.empty(experts.count, config.width, experts.width))
+        self.experts_up = nn.Parameter(torch.empty(experts.count, columns, config.width))
+        self.experts_down = nn.Parameter(torch.empty(experts.count, config.width, experts.width))
         self.shared_up = self.shared_down = self.shared_gate = None
         if experts.shared_width:
             shared = experts.shared_width * (2 if config.gated else 1)
@@ -39,7 +39,7 @@ class ExpertMLP(nn.Module):
             self.shared_down = nn.Linear(experts.shared_width, config.width, bias=False)
             self.shared_gate = nn.Linear(config.width, 1, bias=False) if experts.shared_gate else None
         self.balance_loss: Tensor | None = None
-        for weight in (self.up, self.down):
+        for weight in (self.experts_up, self.experts_down):
             nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
@@ -55,8 +55,8 @@ class ExpertMLP(nn.Module):
             self.balance_loss = self.count * (share_E * probabilities_NE.mean(0)).sum()
         order = choices.argsort(stable=True)
         ends = tokens_E.cumsum(0).int()
-        hidden = self._activate(_grouped(x_NC[order // self.chosen], self.up, ends))
-        given = _grouped(hidden, self.down, ends) * weight_NG.flatten()[order, None].to(x_NC.dtype)
+        hidden = self._activate(_grouped(x_NC[order // self.chosen], self.experts_up, ends))
+        given = _grouped(hidden, self.experts_down, ends) * weight_NG.flatten()[order, None].to(x_NC.dtype)
         # Back to the tokens' order, then one sum a token: an addition by index would round differently each time on a
         # GPU.
         mixed = torch.empty_like(given).index_copy(0, order, given).view(*expert_NG.shape, -1).sum(1)

@@ -151,8 +151,8 @@ def _variant(config: ModelConfig) -> Names:
     return names(
         {
             _B + "mlp.router": _L + "ffn_gate_inp",
-            _B + "mlp.up": Rule((_L + "ffn_gate_exps.weight", _L + "ffn_up_exps.weight"), axis=1),
-            _B + "mlp.down": Rule((_L + "ffn_down_exps.weight",), axis=1),
+            _B + "mlp.experts_up": Rule((_L + "ffn_gate_exps.weight", _L + "ffn_up_exps.weight"), axis=1),
+            _B + "mlp.experts_down": Rule((_L + "ffn_down_exps.weight",), axis=1),
         }
     )
 
@@ -245,8 +245,8 @@ GGUF: Mapping[str, Family] = {
         **_GPT,
     ),
     "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", **_GPT),
-    "smollm3": _family("smollm3", _PAIRED, unrotated_every=4),
     "llama": _family("llama", _PAIRED, window_every=1),
+    "smollm3": _family("smollm3", _PAIRED, unrotated_every=4),
     "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1),
 }
 """By ``general.architecture``. Where several fit a model that is written, the first is taken."""

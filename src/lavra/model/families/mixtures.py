@@ -119,16 +119,13 @@ _L = "layers.{layer}."
 _M = "blocks.{layer}.mlp."
 _MIXTRAL_NAMES: Table = {
     _M + "router": _L + "block_sparse_moe.gate",
-    _M + "up": tuple(_L + f"block_sparse_moe.experts.{{expert}}.{x}.weight" for x in ("w1", "w3")),
-    _M + "down": _L + "block_sparse_moe.experts.{expert}.w2.weight",
+    _M + "experts_up": tuple(_L + f"block_sparse_moe.experts.{{expert}}.{x}.weight" for x in ("w1", "w3")),
+    _M + "experts_down": _L + "block_sparse_moe.experts.{expert}.w2.weight",
 }
 _QWEN_NAMES: Table = {
     _M + "router": _L + "mlp.gate",
-    _M + "up": tuple(_L + f"mlp.experts.{{expert}}.{x}_proj.weight" for x in ("gate", "up")),
-    _M + "down": _L + "mlp.experts.{expert}.down_proj.weight",
-    # Of layers that have no experts. The experts' matrices are parameters, these are modules with a weight.
-    _M + "up.weight": tuple(_L + f"mlp.{x}_proj.weight" for x in ("gate", "up")),
-    _M + "down.weight": _L + "mlp.down_proj.weight",
+    _M + "experts_up": tuple(_L + f"mlp.experts.{{expert}}.{x}_proj.weight" for x in ("gate", "up")),
+    _M + "experts_down": _L + "mlp.experts.{expert}.down_proj.weight",
     _M + "shared_up": tuple(_L + f"mlp.shared_expert.{x}_proj" for x in ("gate", "up")),
     _M + "shared_down": _L + "mlp.shared_expert.down_proj",
     _M + "shared_gate": _L + "mlp.shared_expert_gate",
