@@ -102,7 +102,8 @@ class Attention(nn.Module):
             self.query_norm = self.key_norm = None
         self.shaw = Shaw(config) if config.relative == "shaw" else None
         self.sink_logits = nn.Parameter(torch.zeros(config.heads)) if config.sink_logits else None
-        self.compression = Compression(config.memory, config.width) if config.memory is not None else None
+        compresses = config.memory is not None and config.memory.compressed > 0
+        self.compression = Compression(config.memory, config.width) if config.memory and compresses else None
 
     def forward(self, x_BTC: Tensor, at: Pass) -> Tensor:
         batch, time, _ = x_BTC.shape

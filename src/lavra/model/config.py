@@ -164,7 +164,8 @@ class Image:
 @dataclass(frozen=True)
 class Memory:
     """The compressive memory of Rae et al. 2020: ``recent`` states a layer of the last segments, and ``compressed``
-    ones, each of which stands for ``rate`` older states, made by ``function``."""
+    ones, each of which stands for ``rate`` older states, made by ``function``. None compressed: Transformer-XL (Dai et
+    al. 2019)."""
 
     recent: int
     compressed: int
@@ -172,8 +173,9 @@ class Memory:
     function: Literal["convolution", "mean", "max"] = "convolution"
 
     def __post_init__(self) -> None:
-        for name in ("recent", "compressed", "rate"):
+        for name in ("recent", "rate"):
             _whole(self, name, 1)
+        _whole(self, "compressed", 0)
         _choice(self, "function", ("convolution", "mean", "max"))
 
 

@@ -77,7 +77,8 @@ class CompressiveMemory(StateCache):
     @property
     def reach(self) -> int:
         """The tokens of a text that the fullest memory stands for."""
-        return self.memory.recent + self.memory.rate - 1 + self.memory.rate * self.memory.compressed
+        memory = self.memory
+        return memory.recent + (memory.rate * (memory.compressed + 1) - 1 if memory.compressed else 0)
 
     def positions(self, time: int, device: torch.device) -> Tensor:
         """(n + m + T,): where compressed states, recent states and a segment's T tokens stand; never negative, at most
@@ -95,13 +96,13 @@ class CompressiveMemory(StateCache):
 
     def remember(self, attention: Attention, x_BTC: Tensor) -> None:
         """Add a segment's states to the layer's memory, compressing the oldest; seen from the next segment on."""
-        compression = attention.compression
-        assert compression is not None
+        compression, loss = attention.compression, None
         recent, compressed = self.states[attention.layer]
         recent = torch.cat((recent, x_BTC.detach()), 1)
-        spare = max(recent.shape[1] - self.memory.recent, 0) // self.memory.rate * self.memory.rate
-        loss = None
-        if spare:
+        spare = max(recent.shape[1] - self.memory.recent, 0)
+        if compression is None:
+            recent = recent[:, spare:]
+        elif spare := spare // self.memory.rate * self.memory.rate:
             old, recent = recent[:, :spare], recent[:, spare:]
             new = compression(old)
             if attention.training and torch.is_grad_enabled() and compression.convolution is not None:
