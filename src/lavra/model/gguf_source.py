@@ -46,11 +46,16 @@ class GGUFSource:
         rows, row_bytes = self._layout(info)
         data = np.memmap(self.file.path, np.uint8, "r", info.offset, (rows, row_bytes))
         columns = info.shape[-1]
-        flat = into.view(rows, columns)
+        # A part of each expert's matrix is not one run of memory, but each expert's part is.
+        runs = [into] if into.is_contiguous() else list(into)
+        each = rows // len(runs)
         step = max(1, _CHUNK_ELEMENTS // columns)
-        for row in range(0, rows, step):
-            values = dequantize(np.ascontiguousarray(data[row : row + step]), _Type(info.type_id))
-            flat[row : row + step].copy_(torch.from_numpy(np.array(values, np.float32)))
+        for number, run in enumerate(runs):
+            flat, first = run.view(each, columns), number * each
+            for row in range(0, each, step):
+                end = first + min(row + step, each)
+                values = dequantize(np.ascontiguousarray(data[first + row : end]), _Type(info.type_id))
+                flat[row : row + step].copy_(torch.from_numpy(np.array(values, np.float32)))
 
     def tables(self) -> dict[str, list[float]]:
         """Tensors that are part of the config, by name: the divisors of rotary frequencies."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from lavra.errors import LavraError
 from lavra.model.config import Experts, ModelConfig
 from lavra.model.families.family import Family, Names, Rule, Shapes, Table, names, refuse, split_width
 from lavra.model.families.gguf_rotary import read_rotary, shortest, write_rotary
@@ -30,6 +31,7 @@ def _read(name: str, traits: Mapping[str, Any], gguf: Mapping[str, Any], shapes:
     head_width = get("attention.key_length") or split_width(width, heads)
     refuse(get("attention.value_length", head_width) != head_width, "values of another width than the keys")
     fixed = dict(traits)
+    del fixed["mixture"]
     window_every, scaled = fixed.pop("window_every", None), fixed.pop("scaled", False)
     odd_scale_at = fixed.pop("odd_scale_at", None)
     unrotated_every = fixed.pop("unrotated_every", None)
@@ -77,7 +79,7 @@ _EPSILON = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer
 def _read_experts(get: Callable[..., Any], traits: Mapping[str, Any]) -> Experts | None:
     if not get("expert_count", 0):
         return None
-    refuse(not traits.get("experts_allowed", True), "a mixture of experts in an architecture without")
+    refuse(traits["mixture"] is False, "a mixture of experts in an architecture without")
     refuse(get("expert_shared_feed_forward_length", 0), "shared experts")
     refuse(get("expert_weights_norm", True) is not True, "expert weights that do not add up to 1")
     width = get("expert_feed_forward_length") or get("feed_forward_length")
@@ -99,6 +101,8 @@ def _read_window(get: Callable[..., Any], every: int, layers: int) -> dict[str, 
 
 def _write(name: str, traits: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """Metadata, and under names that end in ``.weight`` tables that the file holds as tensors."""
+    if traits["mixture"] not in (None, config.experts is not None):
+        raise LavraError(f"models of {name} have {'' if traits['mixture'] else 'no '}mixtures of experts")
     written: dict[str, Any] = {
         "vocab_size": config.vocabulary_size,
         "context_length": config.context_length,
@@ -157,7 +161,11 @@ def _variant(config: ModelConfig) -> Names:
     )
 
 
-def _family(architecture: str, table: Table, **traits: Any) -> Family:
+def _family(architecture: str, table: Table, *, mixture: bool | None = False, **traits: Any) -> Family:
+    """``mixture``: whether its models have experts; None for some. The other ``traits`` are fields of the config, but
+    ``window_every`` (all but every so manyth layer have a window), ``scaled`` (embeddings, as Gemma's),
+    ``odd_scale_at`` (so many layers) and ``unrotated_every``."""
+    traits["mixture"] = mixture
     return Family(
         read=partial(_read, architecture, traits),
         write=partial(_write, architecture, traits),
@@ -212,7 +220,7 @@ _GPT: dict[str, Any] = {"norm": "layer", "gated": False}
 GGUF: Mapping[str, Family] = {
     "qwen2": _family("qwen2", _PLAIN, attention_bias=True),
     "qwen3": _family("qwen3", {**_PLAIN, **_QK_NORMS}, qk_norm="head"),
-    "qwen3moe": _family("qwen3moe", {**_PLAIN, **_QK_NORMS}, qk_norm="head"),
+    "qwen3moe": _family("qwen3moe", {**_PLAIN, **_QK_NORMS}, qk_norm="head", mixture=True),
     "gemma": _family("gemma", _plus_one(_PLAIN), **_GEMMA),
     "gemma2": _family(
         "gemma2", _plus_one(_BOTH_NORMS), norm_position="both", window_every=2, odd_scale_at=46, **_GEMMA
@@ -245,8 +253,22 @@ GGUF: Mapping[str, Family] = {
         **_GPT,
     ),
     "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", **_GPT),
-    "llama": _family("llama", _PAIRED, window_every=1),
+    "llama": _family("llama", _PAIRED, window_every=1, mixture=None),
     "smollm3": _family("smollm3", _PAIRED, unrotated_every=4),
     "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1),
 }
 """By ``general.architecture``. Where several fit a model that is written, the first is taken."""
+
+_OTHERWISE = {
+    "qwen3_moe": "qwen3moe",
+    "gemma3_text": "gemma3",
+    "gpt_neox": "gptneox",
+    "mistral": "llama",
+    "mixtral": "llama",
+}
+
+
+def architecture_of(model_type: str) -> str | None:
+    """What llama.cpp calls a ``model_type`` of transformers; None for one that is not in the table."""
+    name = _OTHERWISE.get(model_type, model_type)
+    return name if name in GGUF else None
