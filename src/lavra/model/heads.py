@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lavra.errors import LavraError
 from lavra.model.blocks import ACTIVATIONS, make_norm
-from lavra.model.chunked import CHUNK, chunked_cross_entropy, chunked_log_probabilities
+from lavra.model.chunked import chunked_cross_entropy, chunked_log_probabilities
 from lavra.model.config import ModelConfig, Pooling
 
 if TYPE_CHECKING:
@@ -102,14 +102,14 @@ def cross_entropy(
     ignore: int = -100,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The sum over positions of -log p(target), and how many positions there are: (), float32, and (), int64.
 
     ``hidden`` (…, C) and ``targets`` (…) as given by the caller, already shifted by one for a language model; where a
     target is ``ignore``, nothing is computed. ``label_smoothing`` ε: the target is 1 - ε of the word and ε of all
     (Szegedy et al. 2016, section 7). ``z_loss`` λ: plus λ · (log Σ exp)² (Chowdhery et al. 2022, section 5). Logits
-    exist for ``chunk`` positions at a time; see ``chunked.py``.
+    exist for ``chunk`` positions at a time, by default 256 MB of them; see ``chunked.py``.
     """
     hidden_NC, targets_N = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     kept = targets_N != ignore
@@ -129,7 +129,7 @@ def cross_entropy(
     return total, count
 
 
-def log_probabilities(model: Model, hidden: Tensor, targets: Tensor, *, chunk: int = CHUNK) -> Tensor:
+def log_probabilities(model: Model, hidden: Tensor, targets: Tensor, *, chunk: int | None = None) -> Tensor:
     """log p(target) at each position, (…) float32, for ``hidden`` (…, C) and ``targets`` (…); differentiable, with
     logits for ``chunk`` positions at a time (made again on the way back)."""
     found = chunked_log_probabilities(

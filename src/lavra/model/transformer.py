@@ -206,7 +206,7 @@ class Transformer(Model):
             at.source_BSC, at.source_mask = source.states_BSC, source.mask
             if source.mask.segments_BS is not None and mask.segments_BS is not None:
                 own = mask.segments_BS[:, keys - time : keys]
-                at.source_mask = replace(source.mask, query_segments_BT=own, _dense={})
+                at.source_mask = replace(source.mask, query_segments_BT=own)
         if cache is not None:
             # Later steps attend to the same source, whose keys and values the cache has.
             if source is not None:
