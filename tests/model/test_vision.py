@@ -37,6 +37,7 @@ from lavra.model.images import read_preparation, resample
 from lavra.model.placing import places
 from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model, open_model
+from lavra.model.writing import save_model
 
 VOCABULARY, END = 99, 90
 TEXT: dict[str, Any] = {
@@ -247,6 +248,18 @@ def test_config_and_weights_go_back_as_they_came(tmp_path: Path, record: Record,
             seen.add(place.name)
     assert seen == set(stored)
     record(config_name(tmp_path), "round trip", 0.0)
+
+
+@pytest.mark.parametrize("make", every_kind())
+def test_what_lavra_writes_transformers_loads(tmp_path: Path, make: Any) -> None:
+    reference = make()
+    model = saved(reference, tmp_path / "theirs")
+    assert save_model(model, tmp_path / "ours") == config_name(tmp_path / "theirs")
+    again, loading = type(reference).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(loading.values()), loading
+    expected = reference.state_dict()
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def config_name(path: Path) -> str:

@@ -76,7 +76,8 @@ def _read_t5(hf: Mapping[str, Any], shapes: Shapes, *, scales: bool) -> ModelCon
 
 
 def _write_t5(config: ModelConfig, *, kind: str, stem: str) -> dict[str, Any]:
-    assert config.encoder is not None
+    if config.encoder is None:
+        raise LavraError("a T5 has two stacks and this model one; write it as another family")
     act = activation_name(config.activation)
     if config.gated and config.activation == "gelu":
         raise LavraError("T5's config has no name for a gate of exact GELU; use gelu_tanh, or another family")
@@ -152,7 +153,8 @@ def _read_bart(hf: Mapping[str, Any], shapes: Shapes, *, pre_norm: bool) -> Mode
 
 def _write_bart(config: ModelConfig, *, kind: str, stem: str) -> dict[str, Any]:
     encoder = config.encoder
-    assert encoder is not None
+    if encoder is None:
+        raise LavraError("a BART has two stacks and this model one; write it as another family")
     return {
         "model_type": kind,
         "is_encoder_decoder": True,

@@ -187,7 +187,8 @@ def _write_tower(config: ModelConfig) -> dict[str, Any]:
 
 
 def _write_image(image: Image | None) -> dict[str, Any]:
-    assert image is not None
+    if image is None:
+        raise LavraError("an image tower reads images, which this model does not; write it as another family")
     return {"image_size": image.size, "patch_size": image.patch, "num_channels": image.channels}
 
 
@@ -216,7 +217,8 @@ def _write_clip_vision(config: ModelConfig) -> dict[str, Any]:
 
 
 def _write_clip(config: ModelConfig) -> dict[str, Any]:
-    assert config.vision is not None
+    if config.vision is None:
+        raise LavraError("a CLIP has two towers and this model one; write it as another family")
     towers = {"text_config": _write_clip_text(config), "vision_config": _write_clip_vision(config.vision)}
     for tower in towers.values():
         del tower["architectures"]
