@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,24 +32,6 @@ def transformers_smollm2(smollm2_path: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(smollm2_path.parent, gguf_file=smollm2_path.name)
-
-
-@pytest.fixture(scope="module")
-def paragraphs(shared: Path) -> list[str]:
-    """1,000 paragraphs, spread evenly over the languages of the corpus."""
-    import pyarrow.parquet as parquet
-
-    rows = parquet.read_table(shared / "corpus" / "corpus.parquet", columns=["text", "lang"]).to_pylist()
-    random.Random(0).shuffle(rows)
-    by_language: dict[str, list[str]] = {}
-    for row in rows:
-        found = by_language.setdefault(row["lang"], [])
-        if len(found) < 400:
-            found += [part for part in row["text"].split("\n\n") if len(part) > 40][:1]
-    chosen: list[str] = []
-    while len(chosen) < 1000:
-        chosen += [texts.pop() for texts in by_language.values() if texts][: 1000 - len(chosen)]
-    return chosen
 
 
 def test_ids_on_a_thousand_paragraphs_are_those_of_transformers(

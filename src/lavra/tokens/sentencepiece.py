@@ -97,11 +97,13 @@ def _unigram(pieces: Pieces) -> tokenizers.Tokenizer:
             list(zip(pieces.texts, pieces.scores, strict=True)), pieces.unknown_id, byte_fallback=pieces.falls_back
         )
     )
-    if steps := _normalisers(pieces):
-        backend.normalizer = normalizers.Sequence(steps)
-    scheme = "always" if pieces.prefix else "never"
-    within = any(SPACE in text[1:].rstrip(SPACE) for text in pieces.texts) or not pieces.collapses
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=not within)
+    if any(SPACE in text[1:].rstrip(SPACE) for text in pieces.texts) or not pieces.collapses:
+        backend.normalizer = normalizers.Sequence(_normalisers(pieces) + _spelled(pieces))  # pieces may cross words
+    else:
+        if steps := _normalisers(pieces):
+            backend.normalizer = normalizers.Sequence(steps)
+        scheme = "always" if pieces.prefix else "never"
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme)
     backend.decoder = _decoder(pieces)
     return backend
 
@@ -119,10 +121,7 @@ def _bpe(pieces: Pieces) -> tokenizers.Tokenizer:
             byte_fallback=pieces.falls_back,
         )
     )
-    spell = normalizers.Replace(" ", SPACE)
-    backend.normalizer = normalizers.Sequence(
-        [*_normalisers(pieces), *([normalizers.Prepend(SPACE)] if pieces.prefix else []), spell]
-    )
+    backend.normalizer = normalizers.Sequence(_normalisers(pieces) + _spelled(pieces))
     backend.decoder = _decoder(pieces)
     return backend
 
@@ -132,6 +131,11 @@ def _normalisers(pieces: Pieces) -> list[Any]:
     if pieces.collapses:
         steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     return steps
+
+
+def _spelled(pieces: Pieces) -> list[Any]:
+    """Spaces as SentencePiece spells them, and one before the text."""
+    return [*([normalizers.Prepend(SPACE)] if pieces.prefix else []), normalizers.Replace(" ", SPACE)]
 
 
 def _decoder(pieces: Pieces) -> Any:
