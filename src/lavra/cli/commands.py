@@ -27,7 +27,7 @@ app = typer.Typer(
     "Begin with: lavra init, lavra models pull, lavra ingest FOLDER, lavra index, lavra ask QUESTION, lavra serve. "
     "Or see it all at once: lavra demo.",
 )
-models_app = typer.Typer(help="List, pull and remove models.", invoke_without_command=True)
+models_app = typer.Typer(help="List, pull, describe and remove models.", invoke_without_command=True)
 store_app = typer.Typer(no_args_is_help=True, help="Look after the store: verify it, remove what nothing needs.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of the server: who may ask, and what they may see.")
 app.add_typer(models_app, name="models")
@@ -487,6 +487,24 @@ def models_pull(
         with progress() as report:
             model = resolve(name, pull=True, progress=pulling(name, report))
         print(f"{model.name}: {model.path} (SHA-256 {model.sha256[:16]}…, {model.licence})")
+
+
+@models_app.command("describe")
+def models_describe(
+    model: Annotated[str, typer.Argument(help="A known name, a path or a reference, of a model that is here.")],
+    context: Annotated[
+        int | None, typer.Option("--context", min=1, help="Tokens of a text; by default the model's, at most 4,096.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Texts at once while training.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a model; count its parameters, operations, cache, and memory to train and to serve. Loads no weights."""
+    from lavra.model.describe import describe
+    from lavra.model.hub import resolve
+
+    found = resolve(model)
+    described = describe(found.path, name=found.name, context=context, batch=batch)
+    print(json.dumps(described.as_json(), indent=2, ensure_ascii=False) if as_json else described.as_text())
 
 
 @models_app.command("remove")
