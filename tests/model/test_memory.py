@@ -153,6 +153,35 @@ def test_reading_in_segments_is_the_definition(
         torch.testing.assert_close(read(model, text, size)[0], plainly(model, text[0], size), atol=5e-5, rtol=5e-5)
 
 
+@pytest.mark.parametrize("changes", [{}, {"qk_norm": "all"}, {"rotary_width": 4}, {"attention_bias": True}], ids=str)
+@pytest.mark.parametrize("compressed", [4, 0])
+def test_what_is_kept_for_generating_is_what_learning_computes_anew(compressed: int, changes: dict[str, Any]) -> None:
+    """Keys and values of remembered states, from before they are turned; also when it changes between the two."""
+    model = made(Memory(recent=6, compressed=compressed, rate=3), **changes)
+    memory, parts = fresh(model), []
+    learning = read(model, IDS, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(read(model, IDS, 5), learning, atol=2e-5, rtol=2e-5)
+    for number, part in enumerate(IDS.split(5, 1)):
+        with torch.set_grad_enabled(number % 3 == 0):
+            parts.append(model(part, cache=memory))
+    torch.testing.assert_close(torch.cat(parts, 1), learning, atol=2e-5, rtol=2e-5)
+
+
+def test_a_token_that_is_generated_costs_no_product_with_the_memory() -> None:
+    """But attention itself, and now and then a compression."""
+    model = made(Memory(recent=40, compressed=8, rate=8, function="mean"))
+    memory = fresh(model, 1)
+    with torch.inference_mode():
+        model(IDS[:1], cache=memory)
+        with FlopCounterMode(display=False) as counter:
+            model(IDS[:1, :1], cache=memory)
+    settings = model.config
+    a_token = 2 * (32 * (4 + 2 * 2) * 8 + 32 * 32 + 32 * 2 * 48 + 48 * 32)
+    seen = 2 * 2 * 4 * 8 * (memory.held + 9)
+    assert counter.get_total_flops() <= settings.layers * (a_token + seen)
+
+
 def test_every_segment_costs_the_same_once_the_memory_is_full() -> None:
     model = made(Memory(recent=8, compressed=4, rate=2))
     memory, costs, held = fresh(model, 1), [], []
@@ -175,10 +204,10 @@ def test_so_many_states_become_one_and_the_newest_are_kept(rate: int) -> None:
         for size in (5, 9, 1, 12, 3):
             model(IDS[:, :size], cache=memory)
             seen += size
-            recent, compressed = memory.states[0]
+            recent, compressed = memory.states[0][:2]
             assert recent.shape[1] + rate * compressed.shape[1] == seen  # nothing is lost
             assert min(6, seen) <= recent.shape[1] < 6 + rate
-    _, compressed = memory.states[0]
+    _, compressed = memory.states[0][:2]
     states = model.blocks[0].attention_norm(model.embedding(IDS[:, :5]))  # type: ignore[misc]
     torch.testing.assert_close(compressed[:, 0], states[:, :rate].mean(1))
 
@@ -188,7 +217,7 @@ def test_positions_are_never_negative_and_distances_are_those_of_the_text() -> N
     memory = fresh(model)
     with torch.inference_mode():
         read(model, IDS[:, :21], 7, memory)
-    recent, compressed = memory.states[0]
+    recent, compressed = memory.states[0][:2]
     assert (recent.shape[1], compressed.shape[1]) == (6, 3)  # 21 tokens: 6 wait, 9 are in 3, 6 are forgotten
     places = memory.positions(2, torch.device("cpu"))
     assert places.tolist() == [2, 5, 8, *range(9, 15), 15, 16]

@@ -107,11 +107,11 @@ class Attention(nn.Module):
 
     def forward(self, x_BTC: Tensor, at: Pass) -> Tensor:
         batch, time, _ = x_BTC.shape
-        read = x_BTC if at.memory is None else at.memory.before(self.layer, x_BTC)
-        q, k, v = self.project(read, (at.local_rotary if self.local else at.rotary) if self.rotates else None)
-        if at.memory is not None:
-            q = q[:, :, -time:]
-            at.memory.remember(self, x_BTC)
+        rotary = (at.local_rotary if self.local else at.rotary) if self.rotates else None
+        if at.memory is None:
+            q, k, v = self.project(x_BTC, rotary)
+        else:
+            q, k, v = at.memory.project(self, x_BTC, rotary)
         if at.cache is not None:
             k, v = at.cache.update(self.layer, k, v)
         bias, relative_values = at.bias, None

@@ -25,9 +25,10 @@ from lavra.errors import LavraError
 from lavra.model.attention import Mask, attend
 from lavra.model.cache import StateCache
 from lavra.model.config import Memory, ModelConfig
+from lavra.model.positions import rotate
 
 if TYPE_CHECKING:
-    from lavra.model.blocks import Attention
+    from lavra.model.blocks import Attention, Rotary
 
 
 class Compression(nn.Module):
@@ -49,8 +50,9 @@ class Compression(nn.Module):
 class CompressiveMemory(StateCache):
     """What a decoder remembers of a text between segments; passed to the forward as its cache.
 
-    A layer's state is (recent (B, m, C), compressed (B, n, C)), oldest first. m is at most ``recent`` + ``rate`` - 1:
-    states wait until there are ``rate`` of them to compress. All rows are texts of their own, without padding.
+    A layer's state is (recent (B, m, C), compressed (B, n, C)), oldest first, and where nothing is learned their keys
+    and values, (2, B, K, n + m, D). m is at most ``recent`` + ``rate`` - 1, since states wait until there are ``rate``
+    of them to compress. All rows are texts of their own, without padding.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class CompressiveMemory(StateCache):
     @property
     def held(self) -> int:
         """States a layer that a token attends to beside its own segment."""
-        recent, compressed = self.states[0]
+        recent, compressed = self.states[0][:2]
         return recent.shape[1] + compressed.shape[1]
 
     @property
@@ -83,32 +85,61 @@ class CompressiveMemory(StateCache):
     def positions(self, time: int, device: torch.device) -> Tensor:
         """(n + m + T,): where compressed states, recent states and a segment's T tokens stand; never negative, at most
         ``compressed`` · ``rate`` + m + T - 1."""
-        recent, compressed = self.states[0]
+        recent, compressed = self.states[0][:2]
         rate, count = self.memory.rate, compressed.shape[1]
         far = (torch.arange(count, device=device) + 1) * rate - 1
         near = torch.arange(count * rate, count * rate + recent.shape[1] + time, device=device)
         return torch.cat((far, near))
 
-    def before(self, layer: int, x_BTC: Tensor) -> Tensor:
-        """(B, n + m + T, C): what ``layer`` attends to during a segment."""
-        recent, compressed = self.states[layer]
-        return torch.cat((compressed, recent, x_BTC), 1)
+    def project(self, attention: Attention, x_BTC: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """A segment's queries, and keys and values of all it attends to; the segment joins the layer's memory, to be
+        seen from the next one on. ``rotary``: for :meth:`positions`.
 
-    def remember(self, attention: Attention, x_BTC: Tensor) -> None:
-        """Add a segment's states to the layer's memory, compressing the oldest; seen from the next segment on."""
-        compression, loss = attention.compression, None
-        recent, compressed = self.states[attention.layer]
+        While learning, the projections learn from remembered states too. Otherwise keys and values are kept as well,
+        before they are turned, so that a token that is generated costs no product with what is remembered.
+        """
+        layer, time = attention.layer, x_BTC.shape[1]
+        recent, compressed = self.states[layer][:2]
+        if torch.is_grad_enabled():
+            q, k, v = attention.project(torch.cat((compressed, recent, x_BTC), 1), rotary)
+            self._remember(attention, x_BTC, None)
+            return q[:, :, -time:], k, v
+        q, *own = attention.project(x_BTC, None)
+        held = self.states[layer][2] if len(self.states[layer]) == 3 else None
+        if held is None:
+            held = torch.stack(attention.project(torch.cat((compressed, recent), 1), None)[1:])
+        keys_values = torch.cat((held, torch.stack(own)), -2)
+        self._remember(attention, x_BTC, keys_values)
+        k, v = keys_values
+        if rotary is not None:
+            cos, sin = rotary
+            q, k = _turn(q, cos[-time:], sin[-time:]), _turn(k, cos, sin)
+        return q, k, v
+
+    def _remember(self, attention: Attention, x_BTC: Tensor, keys_values: Tensor | None) -> None:
+        """The layer's state after a segment: the oldest recent states compressed, the oldest compressed forgotten."""
+        compression, rate, loss = attention.compression, self.memory.rate, None
+        recent, compressed = self.states[attention.layer][:2]
+        count = compressed.shape[1]
         recent = torch.cat((recent, x_BTC.detach()), 1)
         spare = max(recent.shape[1] - self.memory.recent, 0)
+        new = compressed[:, :0]
         if compression is None:
             recent = recent[:, spare:]
-        elif spare := spare // self.memory.rate * self.memory.rate:
+        elif spare := spare // rate * rate:
             old, recent = recent[:, :spare], recent[:, spare:]
             new = compression(old)
             if attention.training and torch.is_grad_enabled() and compression.convolution is not None:
                 loss = reconstruction_loss(attention, x_BTC.detach(), old, new)
-            compressed = torch.cat((compressed, new.detach()), 1)[:, -self.memory.compressed :]
-        self._next[attention.layer], self._losses[attention.layer] = (recent, compressed), loss
+        kept = max(count + new.shape[1] - self.memory.compressed, 0)
+        compressed = torch.cat((compressed, new.detach()), 1)[:, kept:]
+        state: tuple[Tensor, ...] = (recent, compressed)
+        if keys_values is not None:
+            far, near = keys_values[..., :count, :], keys_values[..., count + spare :, :]
+            if new.shape[1]:
+                far = torch.cat((far, torch.stack(attention.project(new, None)[1:])), -2)
+            state += (torch.cat((far[..., kept:, :], near), -2),)
+        self._next[attention.layer], self._losses[attention.layer] = state, loss
 
     def advance(self, count: int) -> None:
         """The segment of ``count`` tokens has passed all layers."""
@@ -124,6 +155,10 @@ class CompressiveMemory(StateCache):
         """Raises LavraError for padding and packed texts, of which a memory would be made like of any token."""
         if mask is not None and (mask.valid_BS is not None or mask.segments_BS is not None):
             raise LavraError("a compressive memory reads one text a row, without padding; read the texts one by one")
+
+
+def _turn(x_BNTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return rotate(x_BNTD.transpose(1, 2), cos, sin).transpose(1, 2)
 
 
 def reconstruction_loss(attention: Attention, x_BTC: Tensor, old_BSC: Tensor, new_BSC: Tensor) -> Tensor:
