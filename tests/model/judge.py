@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.logging import disable_progress_bar
 
 from lavra.model.attention import Mask
 from lavra.model.heads import logits
 from lavra.model.transformer import Transformer
 
 Record = Callable[[str, str, float], None]
+
+disable_progress_bar()
 
 TOLERANCE = 1e-4
 PADS = (0, 3, 7)  # tokens of padding before, or behind, the rows of a batch of three

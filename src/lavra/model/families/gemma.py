@@ -14,7 +14,7 @@ from lavra.model.families.llama import like_llama, llama_fields, llama_like, nee
 def _gemma(hf: Fields, shapes: Shapes, act: str, **different: Any) -> ModelConfig:
     refuse(hf.get("use_bidirectional_attention"), "a Gemma that sees what follows")
     return llama_like(
-        {"head_dim": 256, **hf, "hidden_act": act},
+        {"head_dim": 256, "num_key_value_heads": 4, **hf, "hidden_act": act},
         shapes,
         tied=True,
         norm_plus_one=True,
@@ -26,7 +26,9 @@ def _gemma(hf: Fields, shapes: Shapes, act: str, **different: Any) -> ModelConfi
 
 def _read_gemma(hf: Fields, shapes: Shapes) -> ModelConfig:
     act = hf.get("hidden_act", "gelu_pytorch_tanh")
-    return _gemma(hf, shapes, "gelu_pytorch_tanh" if act == "gelu" else act)  # the first files say gelu and mean tanh
+    if act == "gelu":  # the first files say so and mean the approximation by tanh
+        act = "gelu_pytorch_tanh"
+    return _gemma({"num_key_value_heads": 16, **hf}, shapes, act)
 
 
 def _newer_gemma(
@@ -103,6 +105,7 @@ def _newer_gemma_fields(config: ModelConfig, kind: str, name: str) -> dict[str, 
         "attn_logit_softcapping": config.attention_soft_cap,
         "final_logit_softcapping": config.logit_soft_cap,
         **write_windows(config),
+        "sliding_window": config.window or config.context_length,  # transformers wants one, needed or not
     }
 
 

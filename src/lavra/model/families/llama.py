@@ -129,7 +129,7 @@ def _read_smollm3(hf: Fields, shapes: Shapes) -> ModelConfig:
     unrotated = tuple(layer for layer, turned in enumerate(rotates[:layers]) if not turned)
     window = hf.get("sliding_window") if hf.get("use_sliding_window") else None
     return llama_like(
-        hf,
+        {"num_key_value_heads": 4, **hf},
         shapes,
         theta=2_000_000.0,
         tied=True,
@@ -204,11 +204,12 @@ def _qwen_windows(hf: Fields) -> dict[str, Any]:
 
 
 def _read_qwen2(hf: Fields, shapes: Shapes) -> ModelConfig:
-    return llama_like(hf, shapes, attention_bias=True, **_qwen_windows(hf))
+    return llama_like({"num_key_value_heads": 32, **hf}, shapes, attention_bias=True, **_qwen_windows(hf))
 
 
 def _read_qwen3(hf: Fields, shapes: Shapes) -> ModelConfig:
-    return llama_like({"head_dim": 128, **hf}, shapes, qk_norm="head", **read_biases(hf), **_qwen_windows(hf))
+    defaults = {"num_key_value_heads": 32, "head_dim": 128}
+    return llama_like({**defaults, **hf}, shapes, qk_norm="head", **read_biases(hf), **_qwen_windows(hf))
 
 
 def _write_qwen(kind: str, name: str) -> Write:

@@ -43,7 +43,7 @@ def _write_mixtral(config: ModelConfig) -> dict[str, Any]:
 def _qwen_experts(hf: Fields, **different: Any) -> Experts:
     return Experts(
         # transformers 5 writes either name.
-        count=hf["num_experts"] if "num_experts" in hf else hf["num_local_experts"],
+        count=hf["num_local_experts"] if "num_local_experts" in hf else hf["num_experts"],
         chosen=hf["num_experts_per_tok"],
         width=hf["moe_intermediate_size"],
         normalised=bool(hf.get("norm_topk_prob", False)),
@@ -71,7 +71,7 @@ def _read_qwen2_moe(hf: Fields, shapes: Shapes) -> ModelConfig:
     last = hf.get("max_window_layers", 28)
     shared = hf.get("shared_expert_intermediate_size", 5632)
     return llama_like(
-        hf,
+        {"num_key_value_heads": 16, **hf},
         shapes,
         attention_bias=bool(hf.get("qkv_bias", True)),
         experts=_qwen_experts(hf, shared_width=shared, shared_gate=True),
