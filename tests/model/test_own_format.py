@@ -151,8 +151,8 @@ def edited(directory: Path, **changes: Any) -> dict[str, Any]:
         ({"hidden_width": 41}, r"mlp.*has shape"),
         ({"vision": 3}, "vision is not an object"),
         ({"vision": {"layers": 2}}, "lacks vision.vocabulary_size"),
-        ({"memory": {"recent": 4, "compressed": 4, "speed": 1}}, "field memory.speed, which this version"),
-        ({"colour": "blue"}, "field colour, which this version"),
+        ({"memory": {"recent": 4, "compressed": 4, "speed": 1}}, "field 'memory.speed', which this version"),
+        ({"colour": "blue"}, "field 'colour', which this version"),
         ({"memory": {"recent": 4}}, "lacks memory.compressed"),
         ({"rope_scaling": {"kind": "yarn", "original_context": 8, "truncate": "no"}}, "truncate is 'no'"),
         (

@@ -306,6 +306,18 @@ class ModelConfig:
 
 def _check(config: ModelConfig) -> None:
     """Refuse what contradicts itself, by field and reason; what it holds may come from a stranger's file."""
+    for name, kind in {
+        "rope_scaling": RotaryScaling,
+        "sparse": Sparse,
+        "experts": Experts,
+        "image": Image,
+        "memory": Memory,
+        "encoder": ModelConfig,
+        "vision": ModelConfig,
+    }.items():
+        part = getattr(config, name)
+        if part is not None and not isinstance(part, kind):
+            _refuse(config, name, f"it must be a {kind.__name__} or None")
     for name, allowed in _CHOICES.items():
         _choice(config, name, allowed)
     _flags(config)
@@ -342,16 +354,21 @@ def _check(config: ModelConfig) -> None:
         _number(config, name, low=0.0, high=0.999)
     for name in ("unrotated_layers", "local_layers"):
         layers = getattr(config, name)
-        if layers is not None and not (
+        if layers is None and name == "local_layers":
+            continue
+        if not (
             isinstance(layers, tuple) and all(type(layer) is int and 0 <= layer < config.layers for layer in layers)
         ):
             _refuse(config, name, f"it must list layers from 0 to {config.layers - 1}")
     _check_positions(config)
     _check_attention(config)
     _check_parts(config)
+    _check_head(config)
 
 
 def _check_positions(config: ModelConfig) -> None:
+    if config.positions == "sinusoidal" and config.width % 2:
+        _refuse(config, "width", "sinusoidal positions are pairs of a sine and a cosine")
     if config.positions == "rotary":
         if config.turning % 2:
             _refuse(config, "rotary_width" if config.rotary_width else "head_width", "rotary positions turn pairs")
@@ -393,20 +410,11 @@ def _check_attention(config: ModelConfig) -> None:
 
 
 def _check_parts(config: ModelConfig) -> None:
-    for name, kind in {
-        "rope_scaling": RotaryScaling,
-        "sparse": Sparse,
-        "experts": Experts,
-        "image": Image,
-        "memory": Memory,
-        "encoder": ModelConfig,
-        "vision": ModelConfig,
-    }.items():
-        part = getattr(config, name)
-        if part is not None and not isinstance(part, kind):
-            _refuse(config, name, f"it must be a {kind.__name__} or None")
-    if config.encoder is not None and (not config.causal or config.encoder.causal):
+    encoder = config.encoder
+    if encoder is not None and (not config.causal or encoder.causal):
         _refuse(config, "encoder", "an encoder-decoder is a causal stack over one that is not")
+    if encoder is not None and encoder.width != config.width:
+        _refuse(config, "width", f"the encoder, which reads the same embedding, is {encoder.width} wide")
     if config.vision is not None and config.vision.image is None:
         _refuse(config, "vision", "the image tower must say which images it reads")
     if config.image is not None and config.vision is not None:
@@ -417,6 +425,9 @@ def _check_parts(config: ModelConfig) -> None:
         _whole(config, "kernel_width", 2)
     if config.architecture != "transformer":
         _check_earlier(config)
+
+
+def _check_head(config: ModelConfig) -> None:
     if config.head == "masked" and config.causal:
         _refuse(config, "head", "a causal model cannot be asked for masked words; use language")
     if config.head in ("sequence", "token") and not config.labels:

@@ -85,6 +85,4 @@ def empty_model(config: ModelConfig) -> Model:
         with torch.device("meta"):
             return build(config)
     except (RuntimeError, OverflowError) as error:  # a size that 64 bits do not hold
-        raise LavraError(
-            f"the model that the config describes is beyond any memory ({error}); it is damaged"
-        ) from error
+        raise LavraError("the config describes a model beyond any memory; it is damaged, or says too much") from error

@@ -47,7 +47,10 @@ def _make(kind: type, given: Mapping[str, Any], where: str) -> Any:
     known = {field.name: field for field in fields(kind)}
     for name in given:
         if name not in known:
-            raise LavraError(f"the config has the field {where}{name}, which this version of Lavra does not know")
+            raise LavraError(
+                f"the config has the field {(where + name)[:60]!r}, which this version of Lavra does not know; "
+                "it was written by a newer one, or is damaged"
+            )
     made = {}
     for name, field in known.items():
         if name not in given:
