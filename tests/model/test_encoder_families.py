@@ -257,6 +257,35 @@ def test_a_packed_text_beyond_the_positions_is_refused(tmp_path: Path) -> None:
         model(torch.full((1, 109), 5), mask=Mask(causal=False, segments_BS=texts))
 
 
+@pytest.mark.parametrize(
+    ("family", "changes", "sentence"),
+    [
+        ("bert", {"is_decoder": True}, "an encoder that decodes"),
+        ("bert", {"position_embedding_type": "relative_key"}, "positions of type 'relative_key'"),
+        ("bert", {"tie_word_embeddings": False}, "a masked head with a matrix of its own"),
+        ("roberta", {"hidden_act": "relu"}, "a masked head with another activation"),
+        ("modernbert", {"num_hidden_layers": 10**9, "layer_types": None}, "layers is 1000000000"),
+        ("modernbert", {"layer_types": ["full_attention"]}, "1 layer_types for 5 layers"),
+        ("modernbert", {"layer_types": ["spiral"] * 5}, "layers of type 'spiral'"),
+        ("modernbert", {"global_attn_every_n_layers": 0, "layer_types": None}, "wrong type"),
+        ("modernbert", {"classifier_bias": True}, "biases in its head or its MLP, not both"),
+        ("modernbert", {"classifier_activation": "relu"}, "another activation in its head"),
+        ("modernbert", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "scaled rotary positions"),
+        ("mpnet", {"hidden_size": "wide"}, "wrong type|heads do not divide"),
+        ("distilbert", {"n_heads": 5}, "5 heads do not divide width 48"),
+    ],
+    ids=str,
+)
+def test_a_config_that_lavra_cannot_follow_is_refused_in_a_sentence(
+    family: str, changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    make(family, "ForMaskedLM").save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(LavraError, match=sentence):
+        load_model(tmp_path, dtype=torch.float32)
+
+
 TASKS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 
 

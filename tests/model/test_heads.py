@@ -148,6 +148,19 @@ def test_log_probabilities_of_words_and_their_gradients_are_the_plain_ones(shape
     assert_same_gradients(got, wanted, 1e-5)
 
 
+def test_positions_that_are_ignored_have_no_log_probability_and_teach_nothing() -> None:
+    model, (hidden, targets) = tiny(TINY), positions()
+    whole = log_probabilities(model, hidden.view(1, 23, 16), targets.view(1, 23))
+    assert whole.shape == (1, 23)
+    targets[[0, 5]] = -100
+    found = log_probabilities(model, hidden, targets)
+    assert torch.equal(found[[0, 5]], torch.zeros(2))
+    torch.testing.assert_close(found[1:5], whole[0, 1:5])
+    got = gradients(found.sum(), model, hidden)["hidden"]
+    assert not got[[0, 5]].any()
+    assert got[1:5].abs().sum(1).all()
+
+
 def test_in_bf16_sums_are_in_float32_and_gradients_as_near_as_the_format_allows() -> None:
     count = 3000
     exact, (hidden, targets) = tiny(SHAPES["untied"]), positions(count=count)
@@ -164,6 +177,18 @@ def test_in_bf16_sums_are_in_float32_and_gradients_as_near_as_the_format_allows(
             assert error < 0.02, (name, chunk, error)
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, log_probabilities])
+def test_under_autocast_products_are_in_bf16_and_gradients_in_the_weights_type(loss: Callable[..., Any]) -> None:
+    model, (hidden, targets) = tiny(SHAPES["untied"]), positions()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(model, hidden, targets, chunk=8)
+    got = gradients(found[0] if isinstance(found, tuple) else -found.sum(), model, hidden)
+    wanted = gradients(F.cross_entropy(logits(model, hidden), targets, reduction="sum"), model, hidden)
+    for name, gradient in wanted.items():
+        assert got[name].dtype == torch.float32
+        assert (got[name] - gradient).norm() < 0.02 * gradient.norm()
+
+
 @pytest.mark.parametrize("wanted", ["hidden", "weight"])
 def test_only_what_is_learned_gets_a_gradient(wanted: str) -> None:
     model, (hidden, targets) = tiny(SHAPES["untied"]), positions()
@@ -178,7 +203,7 @@ def test_only_what_is_learned_gets_a_gradient(wanted: str) -> None:
 def test_nothing_to_predict_is_a_loss_of_zero_that_teaches_nothing() -> None:
     model, (hidden, targets) = tiny(TINY), positions()
     total, count = cross_entropy(model, hidden, torch.full_like(targets, -100))
-    assert (float(total), int(count)) == (0.0, 0)
+    assert (total.item(), count.item()) == (0.0, 0)
     assert all(not gradient.any() for gradient in gradients(total, model, hidden).values())
 
 

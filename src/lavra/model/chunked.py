@@ -42,7 +42,7 @@ def chunked_cross_entropy(
     # Inside a Function gradients are always off, so it is told whether anyone will ask for them.
     wanted = torch.is_grad_enabled()
     found: Tensor = _CrossEntropy.apply(
-        hidden_NC, weight_VC, bias_V, targets_N, soft_cap, label_smoothing, z_loss, chunk, wanted
+        _autocast(hidden_NC), weight_VC, bias_V, targets_N, soft_cap, label_smoothing, z_loss, chunk, wanted
     )
     return found
 
@@ -58,8 +58,14 @@ def chunked_log_probabilities(
 ) -> Tensor:
     """log softmax(cap(hidden · weightᵀ + bias))[target], (N,). What comes from above differs by position, so logits
     are made a second time on the way back."""
-    found: Tensor = _LogProbabilities.apply(hidden_NC, weight_VC, bias_V, targets_N, soft_cap, chunk)
+    found: Tensor = _LogProbabilities.apply(_autocast(hidden_NC), weight_VC, bias_V, targets_N, soft_cap, chunk)
     return found
+
+
+def _autocast(hidden_NC: Tensor) -> Tensor:
+    """In the dtype of the autocast around, which does not reach into a Function's products evenly."""
+    device = hidden_NC.device.type
+    return hidden_NC.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden_NC
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -129,18 +129,22 @@ def cross_entropy(
     return total, count
 
 
-def log_probabilities(model: Model, hidden: Tensor, targets: Tensor, *, chunk: int | None = None) -> Tensor:
-    """log p(target) at each position, (…) float32, for ``hidden`` (…, C) and ``targets`` (…); differentiable, with
-    logits for ``chunk`` positions at a time (made again on the way back)."""
+def log_probabilities(
+    model: Model, hidden: Tensor, targets: Tensor, *, ignore: int = -100, chunk: int | None = None
+) -> Tensor:
+    """log p(target) at each position, (…) float32, for ``hidden`` (…, C) and ``targets`` (…); 0 where a target is
+    ``ignore``. Differentiable, with logits for ``chunk`` positions at a time (made again on the way back)."""
+    hidden_NC, targets_N = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    kept = targets_N != ignore
     found = chunked_log_probabilities(
-        _before_words(model, hidden.reshape(-1, hidden.shape[-1])),
+        _before_words(model, hidden_NC[kept]),
         unembedding_weight(model),
         model.head.bias,
-        targets.reshape(-1),
+        targets_N[kept],
         soft_cap=model.config.logit_soft_cap,
         chunk=chunk,
     )
-    return found.view(targets.shape)
+    return found.new_zeros(len(targets_N)).masked_scatter(kept, found).view(targets.shape)
 
 
 def classify(model: Model, hidden_BTC: Tensor, valid_BT: Tensor | None = None, ends_B: Tensor | None = None) -> Tensor:

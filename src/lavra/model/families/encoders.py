@@ -17,6 +17,7 @@ from lavra.model.families.family import (
     refuse,
     split_width,
 )
+from lavra.model.families.hf_fields import read_windows, write_windows
 from lavra.model.families.tasks import Heads, head_names, read_head, write_head
 
 
@@ -148,10 +149,7 @@ def _write_distilbert(config: ModelConfig) -> dict[str, Any]:
 def _read_modernbert(hf: Mapping[str, Any], shapes: Shapes) -> ModelConfig:
     """ModernBERT (Warner et al. 2024): rotary, pre-norm, GeGLU, and two of three layers see their neighbourhood."""
     layers, every = hf["num_hidden_layers"], hf.get("global_attn_every_n_layers", 3)
-    kinds = hf.get("layer_types") or [
-        "sliding_attention" if layer % every else "full_attention" for layer in range(layers)
-    ]
-    local = tuple(layer for layer, kind in enumerate(kinds) if kind == "sliding_attention")
+    windows = read_windows(hf, hf.get("local_attention", 128) // 2, lambda layer: layer % every != 0)
     head = read_head(hf, shapes, MODERNBERT_HEADS, pooling=hf.get("classifier_pooling", "cls"))
     if head["head_transform"]:
         differs = hf.get("classifier_activation", "gelu") != hf.get("hidden_activation", "gelu")
@@ -172,9 +170,9 @@ def _read_modernbert(hf: Mapping[str, Any], shapes: Shapes) -> ModelConfig:
         final_norm=True,
         positions="rotary",
         rope_theta=theta["full_attention"],
-        radius=hf.get("local_attention", 128) // 2 if local else None,
-        local_layers=local if local else None,
-        local_rope_theta=theta["sliding_attention"] if local else None,
+        radius=windows.get("window"),
+        local_layers=windows.get("local_layers"),
+        local_rope_theta=theta["sliding_attention"] if windows else None,
         activation=activation(hf.get("hidden_activation", "gelu")),
         gated=True,
         attention_bias=bool(hf.get("attention_bias")),
@@ -211,9 +209,7 @@ def _write_modernbert(config: ModelConfig) -> dict[str, Any]:
         "intermediate_size": config.hidden_width,
         "norm_eps": config.norm_epsilon,
         "norm_bias": config.norm_bias,
-        "layer_types": [
-            "sliding_attention" if config.is_local(layer) else "full_attention" for layer in range(config.layers)
-        ],
+        "layer_types": write_windows(config)["layer_types"],
         "local_attention": 2 * (config.radius or 64),
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": base} for kind, base in bases.items()},
         "hidden_activation": activation_name(config.activation),

@@ -138,7 +138,7 @@ def _read_bart(hf: Mapping[str, Any], shapes: Shapes, *, pre_norm: bool) -> Mode
         "tied_embeddings": head != "language" or bool(hf.get("tie_word_embeddings", True)),
     }
     if head == "sequence":
-        labels = read_labels(hf, shapes["classification_head.out_proj.weight"][0])
+        labels = read_labels(hf, shapes.get("classification_head.out_proj.weight", (0,))[0])
         decoder |= {"pooling": "end", "pooler": "tanh", "labels": labels}
     heads = hf["encoder_attention_heads"]
     encoder = {
