@@ -192,6 +192,11 @@ def test_a_written_directory_is_what_transformers_reads(
     assert_near(got, wanted, record, family(kind), "round trip", 1e-6)
 
 
+def test_a_decoder_without_its_source_says_so(pair: tuple[str, Any, Transformer]) -> None:
+    with pytest.raises(LavraError, match="reads a source beside its own text"):
+        pair[2](TARGETS)
+
+
 def family(kind: str) -> str:
     return kind.partition(" ")[0]
 

@@ -202,6 +202,8 @@ class Transformer(Model):
             at.bias = self.relative_bias(time, keys)
         elif self.alibi is not None:
             at.bias = self.alibi(time, keys, x.device)
+        if config.encoder is not None and source is None and (cache is None or not cache.cross):
+            raise LavraError("this decoder reads a source beside its own text; give it what encode() makes of one")
         if source is not None:
             at.source_BSC, at.source_mask = source.states_BSC, source.mask
             if source.mask.segments_BS is not None and mask.segments_BS is not None:
