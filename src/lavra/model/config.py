@@ -54,11 +54,11 @@ class RotaryScaling:
         _choice(self, "kind", ("linear", "ntk", "dynamic", "yarn", "llama3", "longrope"))
         _number(self, "factor", low=1.0, high=1e6)
         for name in ("beta_fast", "beta_slow", "low_frequency_factor", "high_frequency_factor"):
-            _number(self, name, low=0.0, high=1e9)
+            _number(self, name, low=1e-3, high=1e6)
         if self.kind in ("dynamic", "yarn", "llama3", "longrope"):
             _whole(self, "original_context", 1)
         if self.attention_factor is not None:
-            _number(self, "attention_factor", low=0.0, high=1e6)
+            _number(self, "attention_factor", low=1e-6, high=1e6)
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
             raise LavraError("model config: low_frequency_factor must be below high_frequency_factor")
         if self.kind == "longrope":
@@ -346,7 +346,7 @@ def _check(config: ModelConfig) -> None:
             _number(config, name, low=1.0, high=1e30)
     for name in ("embedding_scale", "residual_scale", "logit_scale", "attention_scale"):
         if getattr(config, name) is not None:
-            _number(config, name, low=0.0, high=1e6)
+            _number(config, name, low=1e-6, high=1e6)
     for name in ("attention_soft_cap", "logit_soft_cap"):
         if getattr(config, name) is not None:
             _number(config, name, low=1e-3, high=1e6)
@@ -413,6 +413,8 @@ def _check_parts(config: ModelConfig) -> None:
     encoder = config.encoder
     if encoder is not None and (not config.causal or encoder.causal):
         _refuse(config, "encoder", "an encoder-decoder is a causal stack over one that is not")
+    if encoder is not None and config.norm_position == "both":
+        _refuse(config, "norm_position", "cross-attention has one norm")
     if encoder is not None and encoder.width != config.width:
         _refuse(config, "width", f"the encoder, which reads the same embedding, is {encoder.width} wide")
     if config.vision is not None and config.vision.image is None:
