@@ -27,7 +27,7 @@ app = typer.Typer(
     "Begin with: lavra init, lavra models pull, lavra ingest FOLDER, lavra index, lavra ask QUESTION, lavra serve. "
     "Or see it all at once: lavra demo.",
 )
-models_app = typer.Typer(help="List, pull, describe and remove models.", invoke_without_command=True)
+models_app = typer.Typer(help="List, pull, describe, export and remove models.", invoke_without_command=True)
 store_app = typer.Typer(no_args_is_help=True, help="Look after the store: verify it, remove what nothing needs.")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of the server: who may ask, and what they may see.")
 app.add_typer(models_app, name="models")
@@ -505,6 +505,32 @@ def models_describe(
     found = resolve(model)
     described = describe(found.path, name=found.name, context=context, batch=batch)
     print(json.dumps(described.as_json(), indent=2, ensure_ascii=False) if as_json else described.as_text())
+
+
+@models_app.command("export")
+def models_export(
+    model: Annotated[str, typer.Argument(help="A known name, a path or a reference, of a model that is here.")],
+    out: Annotated[Path, typer.Argument(help="Where to: a directory, or a file that ends in .gguf.")],
+    form: Annotated[
+        str | None, typer.Option("--format", help="hf or gguf; by default what the ending of OUT says.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            help="Of the weights: f32, f16, bf16, for gguf also q8_0, q5_1, q5_0, q4_1, q4_0; by default as stored, or "
+            "bf16 where they are quantised.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there, at the end.")] = False,
+) -> None:
+    """Write a model for transformers or llama.cpp, read it again, and keep it only if it comes back the same."""
+    from lavra.inference.export import export
+    from lavra.store.files import human_bytes
+
+    done = export(model, out, format=form, type=kind, overwrite=overwrite)
+    what = f"{done.format}, {done.written_as}, {done.type}, {human_bytes(done.bytes)}"
+    print(f"{done.path}: {what}; read again and the same.")
 
 
 @models_app.command("remove")

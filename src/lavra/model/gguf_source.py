@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import gguf
 import numpy as np
 import torch
@@ -40,6 +42,15 @@ class GGUFSource:
             rows, row_bytes = self._layout(info)
             if info.offset + rows * row_bytes > file.size:
                 raise LavraError(f"{file.path.name} ends before its tensor {info.name}; download it again")
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What most weights are stored in; None where they are quantised."""
+        counts: Counter[int] = Counter()
+        for info in self.file.tensors.values():
+            counts[info.type_id] += info.elements
+        plain = {_Type.F32: torch.float32, _Type.F16: torch.float16, _Type.BF16: torch.bfloat16}
+        return plain.get(_Type(counts.most_common(1)[0][0])) if counts else None
 
     def copy(self, name: str, into: Tensor) -> None:
         info = self.file.tensors[name]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lavra.errors import LavraError
 
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -22,6 +26,7 @@ class SafetensorsSource:
     def __init__(self, directory: Path, prefix: str = "", aliases: Mapping[str, str] | None = None) -> None:
         self._where: dict[str, tuple[Path, str]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        types: Counter[str] = Counter()
         with ExitStack() as stack:
             for path in _files(directory):
                 try:
@@ -31,11 +36,15 @@ class SafetensorsSource:
                         if short in self.shapes:
                             raise LavraError(f"{directory.name} holds the tensor {name} twice; download it again")
                         self._where[short] = path, name
-                        self.shapes[short] = tuple(file.get_slice(name).get_shape())
+                        part = file.get_slice(name)
+                        self.shapes[short] = tuple(part.get_shape())
+                        types[part.get_dtype()] += math.prod(self.shapes[short])
                 except (SafetensorError, OSError, ValueError) as error:
                     raise LavraError(
                         f"{path.name} in {directory.name} is not a whole safetensors file ({error}); download it again"
                     ) from error
+        self.dtype = _DTYPES.get(types.most_common(1)[0][0]) if types else None
+        """What most weights are stored in; None for integers."""
         for name in list(self.shapes):
             for old, new in (aliases or {}).items():
                 modern = name.removesuffix(old) + new

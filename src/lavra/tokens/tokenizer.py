@@ -49,6 +49,9 @@ class Tokenizer:
         self.backend, self.chat_template = backend, chat_template
         self.bos_id, self.eos_ids, self.pad_id = bos_id, eos_ids, pad_id
         self.special, self.settings, self.generation = dict(special or {}), dict(settings or {}), dict(generation or {})
+        for name, index in (("bos_token", bos_id), ("eos_token", min(eos_ids, default=None)), ("pad_token", pad_id)):
+            if index is not None and (text := backend.id_to_token(index)) is not None:
+                self.special.setdefault(name, text)
 
     @property
     def vocabulary_size(self) -> int:
@@ -148,7 +151,7 @@ class Tokenizer:
     @property
     def eos_id(self) -> int | None:
         """The id of the token that the files call ``eos_token``, or the first of those that end a generation."""
-        named = self.backend.token_to_id(self.special["eos_token"]) if "eos_token" in self.special else None
+        named = self.backend.token_to_id(self.special.get("eos_token", ""))
         return named if named in self.eos_ids else min(self.eos_ids, default=None)
 
     def save(self, directory: Path) -> None:
