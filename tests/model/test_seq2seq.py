@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from judge import PADS, Record, assert_near, perturb, random_ids
+from judge import (
+    PADS,
+    Record,
+    assert_near,
+    compare_logits,
+    compare_packed,
+    compare_right_padding,
+    perturb,
+    random_ids,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -212,6 +221,24 @@ def test_a_model_without_its_head_gives_states(kind: str, tmp_path: Path, record
         read = encode(model, SOURCES)
         assert_near(read.states_BSC, wanted.encoder_last_hidden_state, record, kind, "states")
         assert_near(model(TARGETS, source=read), wanted.last_hidden_state, record, kind, "states")
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5 v1.1", "mt5"])
+def test_an_encoder_may_come_without_its_decoder(kind: str, tmp_path: Path, record: Record) -> None:
+    reference = make(kind, "EncoderModel")
+    reference.save_pretrained(tmp_path / "first")
+    model = load_model(tmp_path / "first", dtype=torch.float32)
+    assert not model.config.causal
+    assert model.config.encoder is None
+    compare_logits(reference, model, SOURCES, record, family(kind), "states")
+    compare_right_padding(reference, model, SOURCES, record, family(kind))
+    compare_packed(reference, model, SOURCES, record, family(kind))
+    save_model(model, tmp_path / "again", family=family(kind))
+    assert load_model(tmp_path / "again", dtype=torch.float32).config == model.config
+    loaded, info = type(reference).from_pretrained(tmp_path / "again", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    compare_logits(loaded.eval(), model, SOURCES, record, family(kind), "states")
 
 
 @pytest.mark.parametrize("kind", ["bart", "mbart"])

@@ -30,10 +30,13 @@ from lavra.model.families.tasks import claimed_head, write_head
 
 def _pair(decoder: Mapping[str, Any], encoder: Mapping[str, Any]) -> ModelConfig:
     """A decoder of the given fields over an encoder that differs in those of ``encoder``."""
+    return ModelConfig(**decoder, encoder=_encoder(decoder, encoder))
+
+
+def _encoder(decoder: Mapping[str, Any], encoder: Mapping[str, Any]) -> ModelConfig:
     bare = {"head": "none", "tied_embeddings": True, "head_bias": False, "logit_scale": 1.0, "labels": ()}
     pooling = {"pooling": "mean", "pooler": "none"}
-    below = ModelConfig(**{**decoder, "causal": False, **bare, **pooling, **encoder})
-    return ModelConfig(**decoder, encoder=below)
+    return ModelConfig(**{**decoder, "causal": False, **bare, **pooling, **encoder})
 
 
 def _read_t5(hf: Mapping[str, Any], shapes: Shapes, *, scales: bool) -> ModelConfig:
@@ -72,22 +75,27 @@ def _read_t5(hf: Mapping[str, Any], shapes: Shapes, *, scales: bool) -> ModelCon
         "tied_embeddings": "lm_head.weight" not in shapes,
         "logit_scale": hf["d_model"] ** -0.5 if scaled and head == "language" else 1.0,
     }
-    return _pair(decoder, {"layers": hf["num_layers"]})
+    encoder = {"layers": hf["num_layers"]}
+    alone = str((hf.get("architectures") or [""])[0]).endswith("EncoderModel")  # as sentence embedders have it
+    return _encoder(decoder, encoder) if alone else _pair(decoder, encoder)
 
 
 def _write_t5(config: ModelConfig, *, kind: str, stem: str) -> dict[str, Any]:
-    if config.encoder is None:
-        raise LavraError("a T5 has two stacks and this model one; write it as another family")
+    encoder = config.encoder or config
+    if encoder.causal:
+        raise LavraError(
+            "a T5 has two stacks, or an encoder alone, and this model a decoder; write it as another family"
+        )
     act = activation_name(config.activation)
     if config.gated and config.activation == "gelu":
         raise LavraError("T5's config has no name for a gate of exact GELU; use gelu_tanh, or another family")
     proj = ("gated-" if config.gated else "") + act
     return {
         "model_type": kind,
-        "is_encoder_decoder": True,
+        "is_encoder_decoder": config.encoder is not None,
         "vocab_size": config.vocabulary_size,
         "n_positions": config.context_length,
-        "num_layers": config.encoder.layers,
+        "num_layers": encoder.layers,
         "num_decoder_layers": config.layers,
         "d_model": config.width,
         "num_heads": config.heads,
@@ -100,7 +108,7 @@ def _write_t5(config: ModelConfig, *, kind: str, stem: str) -> dict[str, Any]:
         "dropout_rate": config.dropout,
         "scale_decoder_outputs": config.logit_scale != 1.0,
         "decoder_start_token_id": 0,
-        **write_head(config, stem),
+        **write_head(config, stem if config.encoder else f"{stem}Encoder"),
     }
 
 
@@ -204,12 +212,14 @@ def _t5_stack(stack: str, *, crosses: bool) -> Table:
 
 
 def _t5_variant(config: ModelConfig) -> Names:
-    """The first half of a gated MLP's rows is one tensor, the second another."""
+    """The first half of a gated MLP's rows is one tensor, the second another; an encoder may be alone."""
     parts = ("wi_0", "wi_1") if config.gated else ("wi",)
 
     def up(stack: str, layer: int) -> Table:
         return {_B + "mlp.up": tuple(f"{stack}.block.{{layer}}.layer.{layer}.DenseReluDense.{part}" for part in parts)}
 
+    if config.encoder is None:
+        return {**names(_t5_stack("encoder", crosses=False)), **names(up("encoder", 1))}
     return {**names(up("decoder", 2)), **names(up("encoder", 1), "encoder.")}
 
 
