@@ -167,6 +167,26 @@ def test_another_embedder_is_refused_with_the_way_out(ready: Path, pulled: Calla
         lavra("index", "--rebuild", cwd=ready)
 
 
+def test_a_model_is_described_without_being_loaded(tmp_path: Path, pulled: Callable[[str], Path]) -> None:
+    pulled("smollm2-135m")
+    said = lavra("models", "describe", "smollm2-135m", "--context", "1024", "--batch", "2", cwd=tmp_path).stdout
+    for words in ("134.5M parameters", "× 30", "RMSNorm", "2 × 1,024 tokens", "Memory to serve"):
+        assert words in said
+    found = json.loads(lavra("models", "describe", "smollm2-135m", "--json", cwd=tmp_path).stdout)
+    assert found["parameters"]["total"] == 134_515_008
+    assert found["cache_bytes_per_token"]["bf16"] == 2 * 30 * 2 * 3 * 64
+    said = lavra("models", cwd=tmp_path).stdout
+    assert "decoder" in said
+    assert "encoder" in said
+
+
+def test_a_model_that_is_not_here_cannot_be_described_and_says_how_to_get_it(tmp_path: Path) -> None:
+    said = lavra("models", "describe", "e5-small", cwd=tmp_path, code=2, LAVRA_HOME=str(tmp_path)).stderr
+    assert "fetch it with: lavra models pull e5-small" in said
+    said = lavra("models", "describe", "smollm3", cwd=tmp_path, code=2, LAVRA_HOME=str(tmp_path)).stderr
+    assert "known models are smollm2-135m" in said or "did you mean" in said
+
+
 def test_keys_are_shown_once_and_kept_as_hashes(empty: Path) -> None:
     key = lavra("keys", "add", "ana", "--role", "hr", cwd=empty).stdout.strip()
     text = (empty / "lavra.toml").read_text()

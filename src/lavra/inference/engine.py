@@ -28,6 +28,7 @@ from lavra.model.base import Model
 from lavra.model.cache import Cache
 from lavra.model.heads import logits
 from lavra.model.hub import ResolvedModel, resolve
+from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
 from lavra.model.weights import load_model
@@ -102,7 +103,7 @@ class Engine:
         """
         found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
         if found.kind != "decoder":
-            raise LavraError(f"the model {found.name} is an encoder, which cannot write; choose a decoder")
+            raise LavraError(f"the model {found.name} is {KIND_WORDS[found.kind]}; choose a decoder")
         path = Path(found.path)
         model = load_model(path, dtype=dtype or compute_dtype())
         narrow(model)  # before packing, which packs what serves many rows as well

