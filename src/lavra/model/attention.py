@@ -1,23 +1,24 @@
 """Attention is one function, :func:`attend`, over a small description of who may see whom.
 
 Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) with grouped key/value heads (Ainslie et al. 2023).
-A pattern (window, segments, blocks, shifted groups) is a field of :class:`Mask`; which kernel computes it is decided
-here and known nowhere else. One test holds every kernel to the dense float32 answer.
+A pattern (window, segments, blocks, shifted groups) is a field of :class:`Mask`, and :meth:`Mask.allows` its only
+definition. Which kernel of ``kernels.py`` computes it is decided in :func:`attend` and known nowhere else. One test
+holds every kernel to the dense float32 answer.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from lavra.model.causal import attend_causally
+from lavra.model import kernels, tiles
 from lavra.model.config import Sparse
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class Mask:
     text. ``sparse``: a pattern of blocks. ``shift``: only keys of its own group of so many; for the second half of
     the heads groups begin half a group earlier (Chen et al. 2023, LongLoRA; no wrap-around, so nothing leaks).
     ``valid_BS``: true where a key is a real token and not padding. ``segments_BS``: texts packed into a row, by
-    number; they never see each other. ``cross``: keys are another sequence's, ``query_segments_BT`` then says whose
-    the queries are. A query that may see nothing (padding) gets an unspecified but finite row.
+    number, each in one stretch; they never see each other. ``cross``: keys are another sequence's,
+    ``query_segments_BT`` then says whose the queries are. ``sparse`` and ``shift`` go by the place in the row, not in
+    the text. Rows of padded queries, and of those that may see nothing, are unspecified but finite.
+
+    What is derived from a mask is kept for the layers of a pass, the latest of each kind only; a mask's tensors must
+    not change in place while it is in use.
     """
 
     causal: bool
@@ -42,22 +47,21 @@ class Mask:
     segments_BS: Tensor | None = None
     cross: bool = False
     query_segments_BT: Tensor | None = None
-    # The dense form is the same for every layer of one pass.
-    _dense: dict[tuple[int, int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _derived: dict[str, tuple[Any, Any]] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @property
     def patterned(self) -> bool:
         """Whether who sees whom depends on more than causality, padding and segments."""
         return self.window is not None or self.sparse is not None or self.shift is not None
 
-    def everything(self, queries: int) -> bool:
-        """Whether ``queries`` queries at the end see every key."""
-        unbound = not self.patterned and self.valid_BS is None and self.segments_BS is None
-        return unbound and (not self.causal or queries == 1)
+    @property
+    def plain(self) -> bool:
+        """Whether it depends on causality alone."""
+        return not self.patterned and self.valid_BS is None and self.segments_BS is None
 
     def local(self, window: int | None, *, sinks: int = 0) -> Mask:
         """The same mask with a window, for the layers that have one."""
-        return replace(self, window=window, sinks=sinks, _dense={})
+        return replace(self, window=window, sinks=sinks)
 
     def positions(self, queries: int) -> Tensor | None:
         """(B, T): where each of the last ``queries`` tokens stands in its own text; None where a row is one text
@@ -73,62 +77,118 @@ class Mask:
         valid = torch.ones_like(given, dtype=torch.bool) if self.valid_BS is None else self.valid_BS
         count = valid.long().cumsum(1) - valid.long()
         if self.segments_BS is not None:
-            begins = torch.ones_like(valid)
-            begins[:, 1:] = self.segments_BS[:, 1:] != self.segments_BS[:, :-1]
-            count = count - torch.where(begins, count, 0).cummax(1).values
+            count = count - torch.where(tiles.begins(self.segments_BS), count, 0).cummax(1).values
         return count
 
-    def dense(self, queries: int, keys: int, heads: int, device: torch.device) -> Tensor | None:
-        """Booleans that broadcast to (B, H, T, S), true where attention is allowed; None when everything is."""
-        if self.everything(queries):
-            return None
-        place = queries, keys, heads if self.shift else 0
-        if place not in self._dense:
-            self._dense[place] = self._make_dense(queries, keys, heads, device)
-        return self._dense[place]
+    def allows(self, b: Tensor, h: Tensor, i: Tensor, j: Tensor, *, heads: int, offset: int) -> Tensor:
+        """Whether in row ``b`` the query of head ``h`` at place ``i`` may see the key at place ``j``.
 
-    def _make_dense(self, queries: int, keys: int, heads: int, device: torch.device) -> Tensor:
-        i = torch.arange(keys - queries, keys, device=device)[:, None]
-        j = torch.arange(keys, device=device)[None, :]
-        allowed = self.allows(i, j)[None, None]
-        if self.shift is not None:
-            early = (i + self.shift // 2) // self.shift == (j + self.shift // 2) // self.shift
-            late = i // self.shift == j // self.shift
-            allowed = torch.stack(
-                [(late if head < (heads + 1) // 2 else early) & allowed[0, 0] for head in range(heads)]
-            )
-            allowed = allowed[None]
+        Indices broadcast against each other, so this is the dense mask, any part of it, and FlexAttention's mask_mod.
+        ``offset``: the place of the first query.
+        """
+        allowed = self._places_allow(h, i, j, heads)
         if self.sinks and self.window is not None:
-            first = (j < self.sinks)[None, None]
+            first = j < self.sinks
             if self.valid_BS is not None or self.segments_BS is not None:
-                first = (self.ranks()[:, :keys] < self.sinks)[:, None, None, :]
-            allowed = allowed | (first & (j <= i if self.causal else torch.ones_like(j <= i)))
-        if self.valid_BS is not None:
-            allowed = allowed & self.valid_BS[:, None, None, :keys]
+                first = self._kept("ranks", None, self.ranks)[b, j] < self.sinks
+            allowed = allowed | (first & (j <= i) if self.causal else first)
         if self.segments_BS is not None:
-            segments = self.segments_BS[:, :keys]
-            own = segments[:, keys - queries :] if self.query_segments_BT is None else self.query_segments_BT
-            allowed = allowed & (own[:, None, :, None] == segments[:, None, None, :])
-        if self.valid_BS is not None or self.cross:
-            # Softmax over nothing is NaN, and NaN spreads through the batch: a padded query sees itself.
-            allowed = allowed | (~allowed.any(-1, keepdim=True) if self.cross else i == j)
+            whose = self.segments_BS[b, i] if self.query_segments_BT is None else self.query_segments_BT[b, i - offset]
+            allowed = allowed & (whose == self.segments_BS[b, j])
+        if self.valid_BS is not None:
+            allowed = allowed & self.valid_BS[b, j]
+            if not self.cross:
+                # Softmax over nothing is NaN, and NaN spreads through the batch: a padded query sees itself.
+                allowed = allowed | (i == j)
         return allowed
 
-    def allows(self, i: Tensor, j: Tensor) -> Tensor:
-        """Whether the query at place ``i`` may see the key at ``j``, as far as only their places say."""
-        allowed = j <= i if self.causal else torch.ones_like(j <= i)
+    def _places_allow(self, h: Tensor, i: Tensor, j: Tensor, heads: int) -> Tensor:
+        """As far as places in the row say."""
+        allowed = j <= i if self.causal else j == j
         if self.window is not None:
-            near = i - j < self.window if self.causal else (i - j).abs() <= self.window
-            allowed = allowed & near
+            allowed = allowed & (i - j < self.window if self.causal else (i - j).abs() <= self.window)
         if self.sparse is not None:
-            local, stride = self.sparse.local, self.sparse.stride
-            a, b = i // self.sparse.block, j // self.sparse.block
-            if self.sparse.kind == "strided":
-                seen = ((a - b).abs() < local) | ((a - b) % stride == 0)
-            else:
-                seen = (a // stride == b // stride) | (b % stride >= stride - local)
-            allowed = allowed & seen
+            allowed = allowed & self.sparse_allows(i // self.sparse.block, j // self.sparse.block)
+        if self.shift is not None:
+            early = torch.where(h < (heads + 1) // 2, 0, self.shift // 2)
+            allowed = allowed & ((i + early) // self.shift == (j + early) // self.shift)
         return allowed
+
+    def sparse_allows(self, i: Tensor, j: Tensor) -> Tensor:
+        """Whether block ``i`` may see block ``j``, causality aside."""
+        assert self.sparse is not None
+        local, stride = self.sparse.local, self.sparse.stride
+        if self.sparse.kind == "strided":
+            return ((i - j).abs() < local) | ((i - j) % stride == 0)
+        return (i // stride == j // stride) | (j % stride >= stride - local)
+
+    def part(self, i: Tensor, j: Tensor, heads: int, offset: int) -> Tensor:
+        """Booleans that broadcast to (B, H, len(i), len(j)), for queries at places ``i`` and keys at ``j``."""
+        given = self.valid_BS if self.segments_BS is None else self.segments_BS
+        b = torch.arange(1 if given is None else len(given), device=i.device)
+        h = torch.arange(heads if self.shift else 1, device=i.device)
+        where = b[:, None, None, None], h[:, None, None], i[:, None], j
+        allowed = self.allows(*where, heads=heads, offset=offset)
+        allowed = allowed[(None,) * (4 - allowed.ndim)]
+        if self.cross and not self.plain:
+            allowed = allowed | ~allowed.any(-1, keepdim=True)
+        return allowed
+
+    def dense(self, queries: int, keys: int, heads: int, device: torch.device) -> Tensor:
+        """Booleans that broadcast to (B, H, T, S), true where attention is allowed."""
+        offset = 0 if self.cross else keys - queries
+        i, j = torch.arange(offset, offset + queries, device=device), torch.arange(keys, device=device)
+        return self.part(i, j, heads, offset)
+
+    def additive(self, queries: int, keys: int, heads: int, like: Tensor) -> Tensor | None:
+        """0 where attention is allowed and -inf elsewhere; None when everything is."""
+        if self.plain and (not self.causal or queries == 1):
+            return None
+
+        def make() -> Tensor:
+            return tiles.as_bias(self.dense(queries, keys, heads, like.device), like.dtype)
+
+        return self._kept("additive", (queries, keys, heads if self.shift else 0, like.dtype, like.device), make)
+
+    def cut(self, q_BHTD: Tensor, keys: int, size: int | None = None) -> list[tiles.Tile]:
+        """See :func:`tiles.plan`."""
+        place = (q_BHTD.shape[:3], keys, q_BHTD.dtype, q_BHTD.device, size)
+        return self._kept("tiles", place, lambda: tiles.plan(self, q_BHTD, keys, size))
+
+    def stretches(self, batch: int, length: int) -> list[list[int]] | None:
+        """See :func:`kernels.stretches`."""
+        return self._kept("stretches", (batch, length), lambda: kernels.stretches(self, batch, length))
+
+    def block_mask(self, q_BHTD: Tensor, keys: int) -> Any:
+        """See :func:`kernels.block_mask`."""
+        place = (q_BHTD.shape[:3], keys, q_BHTD.device)
+        return self._kept("block mask", place, lambda: kernels.block_mask(self, q_BHTD, keys))
+
+    def text_starts(self, batch: int, length: int) -> tuple[Tensor, int]:
+        """See :func:`kernels.text_starts`."""
+        return self._kept("text starts", (batch, length), lambda: kernels.text_starts(self, batch, length))
+
+    def halves(self, batch: int, length: int, device: torch.device) -> tuple[Mask, Mask]:
+        """The masks of the two halves of the heads under ``shift``, whose groups are but more segments."""
+
+        def make() -> tuple[Mask, Mask]:
+            assert self.shift is not None
+            given, place = self.segments_BS, torch.arange(length, device=device)
+            halves = []
+            for early in (0, self.shift // 2):
+                group = ((place + early) // self.shift).expand(batch, -1)
+                both = group if given is None else given.long() * (length + 1) + group
+                halves.append(replace(self, shift=None, segments_BS=both))
+            return halves[0], halves[1]
+
+        return self._kept("halves", (batch, length, device), make)
+
+    def _kept(self, kind: str, place: Any, make: Callable[[], Made]) -> Made:
+        """What ``make`` gave for the same place before; only the latest place is remembered."""
+        found = self._derived.get(kind)
+        if found is None or found[0] != place:
+            found = self._derived[kind] = place, make()
+        return found[1]
 
 
 def attend(
@@ -150,115 +210,75 @@ def attend(
     c · tanh(score / c) before the bias. ``sink_logits_H``: one more score a head, whose weight goes nowhere.
     ``relative_values``: Shaw's (index_TS, table_ND), added to the values that the query sees. ``dropout``: the
     probability with which a weight is dropped.
+
+    The first line that fits decides, and ``docs/attention.md`` has the measurements behind the numbers:
+
+    ======================================================  ============================================
+    Shaw's values; a soft cap or sink logits with a bias    explicit, in chunks of queries
+      or dropout
+    a bias, or dropout                                      dense
+    one query (a decoding step)                             grouped, over the keys of its window only
+    a GPU, and a pattern, padding, segments or soft cap     varlen for segments, or FlexAttention
+    a soft cap, or sink logits                              tiles
+    LongLoRA's shifted groups, nothing before them          the two halves of the heads apart, as segments
+    segments or padding around texts, nothing before them   runs: each stretch alone
+    no kernel of PyTorch's is fast here (bf16 without AMX)  tiles
+    causal or everything, nothing else                      fused
+    a pattern that hides half of the keys, or a mask of     tiles
+      more than 2²⁴ entries
+    anything else                                           dense
+    ======================================================  ============================================
     """
     batch, heads, queries, width = q_BHTD.shape
-    kv_heads, keys = k_BKSD.shape[1], k_BKSD.shape[2]
+    keys = k_BKSD.shape[2]
     scale = width**-0.5 if scale is None else scale
-    allowed = mask.dense(queries, keys, heads, q_BHTD.device)
-    if soft_cap is not None or sink_logits_H is not None or relative_values is not None:
-        return attend_explicitly(
-            q_BHTD, k_BKSD, v_BKSD, allowed, scale, bias, soft_cap, sink_logits_H, relative_values, dropout
+    special = soft_cap is not None or sink_logits_H is not None
+    if relative_values is not None or (special and (bias is not None or dropout)):
+        return kernels.explicit(
+            q_BHTD, k_BKSD, v_BKSD, mask, scale, bias, soft_cap, sink_logits_H, relative_values, dropout
         )
-    if bias is None and not dropout:
-        if queries == 1 and heads != kv_heads and (allowed is None or allowed.shape[1] == 1):
-            # One query per head: the G heads of a group are G queries to the same keys, so nothing is repeated.
-            # Measured on a CPU in bf16, 9 heads over 3 and 512 keys: 35 µs, against 225 µs with enable_gqa.
-            q_BKGD = q_BHTD.reshape(batch, kv_heads, heads // kv_heads, width)
-            mixed = F.scaled_dot_product_attention(q_BKGD, k_BKSD, v_BKSD, allowed, scale=scale)
-            return mixed.reshape(batch, heads, 1, width)
-        if not mask.causal and heads == kv_heads and _products_are_faster(q_BHTD.device, q_BHTD.dtype):
-            return _attend_by_products(q_BHTD, k_BKSD, v_BKSD, allowed, scale)
-    unbound = not mask.patterned and mask.valid_BS is None and mask.segments_BS is None and bias is None
-    if mask.causal and unbound and queries > 1 and not dropout and _products_are_faster(q_BHTD.device, q_BHTD.dtype):
-        return attend_causally(q_BHTD, k_BKSD, v_BKSD, scale)
-    plain_causal = mask.causal and unbound and queries == keys and queries > 1
-    return F.scaled_dot_product_attention(
-        q_BHTD,
-        k_BKSD,
-        v_BKSD,
-        None if plain_causal else _additive(allowed, bias, q_BHTD.dtype),
-        is_causal=plain_causal,
-        enable_gqa=heads != kv_heads,
-        scale=scale,
-        dropout_p=dropout,
-    )
+    if bias is not None or dropout:
+        additive = mask.additive(queries, keys, heads, q_BHTD)
+        if bias is not None:
+            bias = bias.to(q_BHTD.dtype)
+            additive = bias if additive is None else additive + bias
+        return kernels.dense(q_BHTD, k_BKSD, v_BKSD, additive, scale, dropout)
+    if queries == 1 and not special:
+        return kernels.one_query(q_BHTD, k_BKSD, v_BKSD, mask, scale)
+    if q_BHTD.is_cuda and sink_logits_H is None and not (mask.plain and soft_cap is None):
+        if kernels.varlen_serves(q_BHTD, mask, soft_cap):
+            return kernels.varlen(q_BHTD, k_BKSD, v_BKSD, mask, scale)
+        return kernels.flex(q_BHTD, k_BKSD, v_BKSD, mask, scale, soft_cap)
+    if special:
+        return tiles.tiled(q_BHTD, k_BKSD, v_BKSD, mask.cut(q_BHTD, keys), scale, soft_cap, sink_logits_H)
+    alone = queries == keys and not mask.cross and mask.window is None and mask.sparse is None
+    if alone and mask.shift is not None and keys >= tiles.FEWEST_KEYS:
+        return _by_halves(q_BHTD, k_BKSD, v_BKSD, mask, scale)
+    if alone and not mask.plain and keys >= tiles.FEWEST_KEYS:
+        lengths = mask.stretches(batch, keys)
+        if lengths is not None and kernels.runs_pay(lengths, q_BHTD.device, q_BHTD.dtype):
+            bare = Mask(causal=mask.causal)
+            return kernels.runs(q_BHTD, k_BKSD, v_BKSD, lengths, lambda q, k, v: attend(q, k, v, bare, scale=scale))
+    if kernels.products_are_faster(q_BHTD.device, q_BHTD.dtype):
+        return tiles.tiled(q_BHTD, k_BKSD, v_BKSD, mask.cut(q_BHTD, keys), scale)
+    if mask.plain and (not mask.causal or queries == keys):
+        return kernels.fused(q_BHTD, k_BKSD, v_BKSD, mask.causal, scale)
+    entries = batch * queries * keys
+    if entries > tiles.MOST_ENTRIES or (mask.patterned and tiles.tiles_pay(mask, q_BHTD, keys)):
+        return tiles.tiled(q_BHTD, k_BKSD, v_BKSD, mask.cut(q_BHTD, keys), scale)
+    return kernels.dense(q_BHTD, k_BKSD, v_BKSD, mask.additive(queries, keys, heads, q_BHTD), scale)
 
 
-def _additive(allowed: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """One mask for PyTorch's kernels: booleans as they are, or the bias with -inf where nothing is allowed."""
-    if bias is None:
-        return allowed
-    bias = bias.to(dtype)
-    return bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
-
-
-def attend_explicitly(
-    q_BHTD: Tensor,
-    k_BKSD: Tensor,
-    v_BKSD: Tensor,
-    allowed: Tensor | None,
-    scale: float,
-    bias: Tensor | None = None,
-    soft_cap: float | None = None,
-    sink_logits_H: Tensor | None = None,
-    relative_values: tuple[Tensor, Tensor] | None = None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """The definition, with its scores in float32: what the fused kernels cannot do, and what they are held to."""
-    group = q_BHTD.shape[1] // k_BKSD.shape[1]
-    k_BHSD, v_BHSD = k_BKSD.repeat_interleave(group, 1), v_BKSD.repeat_interleave(group, 1)
-    scores = (q_BHTD @ k_BHSD.transpose(-1, -2)).float() * scale
-    if soft_cap is not None:
-        scores = soft_cap * torch.tanh(scores / soft_cap)
-    if bias is not None:
-        scores = scores + bias
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, float("-inf"))
-    if sink_logits_H is not None:
-        sink = sink_logits_H.float().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-        weights = torch.cat((scores, sink), -1).softmax(-1)[..., :-1]
-    else:
-        weights = scores.softmax(-1)
-    weights = F.dropout(weights, dropout, training=dropout > 0).to(v_BHSD.dtype)
-    mixed = weights @ v_BHSD
-    if relative_values is not None:
-        index_TS, table_ND = relative_values
-        # Weights are summed by distance first: T·S·D numbers never exist.
-        by_distance = weights.new_zeros(*weights.shape[:3], len(table_ND))
-        by_distance.scatter_add_(-1, index_TS.expand_as(weights), weights)
-        mixed = mixed + by_distance @ table_ND.to(weights.dtype)
-    return mixed
-
-
-def _attend_by_products(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, allowed: Tensor | None, scale: float) -> Tensor:
-    """The definition, as two batched matrix products; the scores exist, so it is for short texts without a cache."""
-    batch, heads, queries, width = q_BHTD.shape
-    q, k, v = (x.reshape(batch * heads, -1, width) for x in (q_BHTD, k_BHSD, v_BHSD))
-    bias, beta = q.new_zeros(1), 0
-    if allowed is not None:
-        hidden = torch.zeros_like(allowed, dtype=q.dtype).masked_fill_(~allowed, float("-inf"))
-        bias, beta = hidden.expand(batch, heads, queries, -1).reshape(batch * heads, queries, -1), 1
-    scores = torch.baddbmm(bias, q, k.transpose(1, 2), beta=beta, alpha=scale)
-    return torch.bmm(scores.softmax(-1), v).view(batch, heads, queries, width)
-
-
-@cache
-def _products_are_faster(device: torch.device, dtype: torch.dtype) -> bool:
-    """Measured once a process, some milliseconds, on eight texts of 128 tokens.
-
-    The fused CPU kernel is written around AMX; with AVX512-BF16 alone it took twice the time of the plain products.
-    """
-    if device.type != "cpu" or dtype != torch.bfloat16:
-        return False
-    x = torch.ones(8, 12, 128, 32, dtype=dtype, device=device)
-
-    def seconds(kernel: Callable[[], Tensor]) -> float:
-        best = float("inf")
-        for _ in range(4):
-            start = time.perf_counter()
-            kernel()
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    products = seconds(lambda: _attend_by_products(x, x, x, None, 1.0))
-    return products < seconds(lambda: F.scaled_dot_product_attention(x, x, x))
+def _by_halves(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Mask, scale: float) -> Tensor:
+    """LongLoRA's groups: for half of the heads they are segments, for the other half they are others."""
+    batch, heads, length, _ = q_BHTD.shape
+    group, middle = heads // k_BKSD.shape[1], (heads + 1) // 2
+    if middle % group:  # the halves share a key/value head
+        k_BKSD, v_BKSD, group = k_BKSD.repeat_interleave(group, 1), v_BKSD.repeat_interleave(group, 1), 1
+    late, early = mask.halves(batch, length, q_BHTD.device)
+    cut = middle // group
+    mixed = attend(q_BHTD[:, :middle], k_BKSD[:, :cut], v_BKSD[:, :cut], late, scale=scale)
+    if heads == 1:
+        return mixed
+    rest = attend(q_BHTD[:, middle:], k_BKSD[:, cut:], v_BKSD[:, cut:], early, scale=scale)
+    return torch.cat((mixed, rest), 1)
