@@ -200,6 +200,16 @@ def test_only_what_is_learned_gets_a_gradient(wanted: str) -> None:
     assert (model.head.unembedding.weight.grad is not None) == (wanted == "weight")
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_loss_that_nobody_learns_from_makes_no_gradients(off: Callable[[], Any]) -> None:
+    model, (hidden, targets) = tiny(replace(TINY, vocabulary_size=500)), positions()
+    with off(), Largest() as seen:
+        total, _ = cross_entropy(model, hidden, targets, chunk=4)
+    assert seen.elements == 4 * 500  # a gradient of the weight would have 16 · 500
+    assert not total.requires_grad
+    torch.testing.assert_close(total, cross_entropy(model, hidden, targets)[0].detach())
+
+
 def test_nothing_to_predict_is_a_loss_of_zero_that_teaches_nothing() -> None:
     model, (hidden, targets) = tiny(TINY), positions()
     total, count = cross_entropy(model, hidden, torch.full_like(targets, -100))
@@ -208,16 +218,17 @@ def test_nothing_to_predict_is_a_loss_of_zero_that_teaches_nothing() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor made meanwhile."""
+    """The number of elements of the largest tensor made meanwhile; views are not made."""
 
     def __init__(self) -> None:
         super().__init__()
         self.elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {each.data_ptr() for each in args if isinstance(each, Tensor)}
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.data_ptr() not in given:
                 self.elements = max(self.elements, tensor.numel())
         return out
 

@@ -1,12 +1,12 @@
-"""Losses over a vocabulary without its logits: a few hundred positions at a time, whose gradients are computed at once.
+"""Losses over a vocabulary without its logits: some positions at a time, whose gradients are computed at once.
 
 For 2,048 positions and 49,152 words logits are 200 MB in bf16, and a loss written plainly holds them four times over:
 as they are, in float32, as probabilities, as gradients. Here a chunk's logits become its gradient in place, which at
 once becomes the gradients of hidden states and weights, on the way forward (Hsu et al. 2024, Liger Kernel, section
 3.2). The sum over positions is linear in what comes from above, so the way back only multiplies.
 
-A chunk is as long as matrix products like. Softmax goes over it a few rows at a time, which stay in the cache in
-float32; sums are in float32 (float64 for float64).
+A chunk is long, for matrix products. Softmax goes over it a few rows at a time, which stay in the cache in float32;
+sums are in float32 (float64 for float64).
 """
 
 from __future__ import annotations
