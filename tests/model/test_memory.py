@@ -16,6 +16,7 @@ from lavra.errors import LavraError
 from lavra.model.attention import Mask
 from lavra.model.building import build, initialise
 from lavra.model.config import Memory, ModelConfig
+from lavra.model.counts import count_cache, count_parameters, keys_seen
 from lavra.model.heads import cross_entropy, logits
 from lavra.model.memory import CompressiveMemory, reconstruction_loss
 from lavra.model.transformer import Transformer
@@ -387,6 +388,22 @@ def test_with_a_memory_a_word_from_long_ago_is_found_again() -> None:
     without = replace(with_memory, recent=2 * segment, compressed=0)  # as many states, all of them recent
     assert accuracy(with_memory) > 0.95
     assert accuracy(without) < 0.2
+
+
+@pytest.mark.parametrize("compressed", [4, 0])
+def test_what_it_costs_is_counted(compressed: int) -> None:
+    """By ``lavra models describe``: numbers that are held, and keys that a token sees, when read a token at a time."""
+    model = made(Memory(recent=8, compressed=compressed, rate=3))
+    memory, sizes = fresh(model, 1), []
+    with torch.inference_mode():
+        for place in range(40):
+            assert keys_seen(model.config, 0, place + 1) == memory.held + 1
+            model(IDS[:1, :1], cache=memory)
+            sizes.append(sum(part.numel() for state in memory.states for part in state))
+    counted = count_cache(model.config, 40)
+    assert counted.state == max(sizes)
+    assert counted.at_context == 0
+    assert count_parameters(model.config).total.get("memory", 0) == (3 * (3 * 32 * 32 + 32) if compressed else 0)
 
 
 def test_the_modules_of_a_memory_are_counted_once() -> None:

@@ -114,6 +114,8 @@ def _part(name: str) -> str:
         return "embedding"
     if pieces[0] in ("position_embedding", "relative_bias") or "shaw" in pieces:
         return "positions"
+    if "compression" in pieces:
+        return "memory"
     inner = pieces[2] if pieces[0] == "blocks" and len(pieces) > 2 else pieces[0]
     known = {"attention": "attention", "cross": "cross-attention", "mlp": "MLP", "memory": "memory"}
     if inner == "mlp" and pieces[3] not in ("up", "down"):  # a router, shared experts
@@ -199,11 +201,15 @@ def keys_seen(config: ModelConfig, layer: int, context: int) -> int:
     if config.sparse is not None:
         i, j = torch.tensor([context - 1]), torch.arange(context)
         return int(Mask(config.causal, sparse=config.sparse).part(i, j, config.heads, 0).sum())
-    remembered = config.memory.recent + config.memory.compressed if config.memory is not None else 0
+    if config.memory is not None:  # read a token at a time; in segments, those before it in its own come on top
+        memory, before = config.memory, context - 1
+        compressed = max(before - memory.recent, 0) // memory.rate if memory.compressed else 0
+        waiting = before - memory.recent - compressed * memory.rate if memory.compressed else 0
+        return min(memory.recent, before) + max(waiting, 0) + min(compressed, memory.compressed) + 1
     if not local:
-        return context + remembered
+        return context
     reach = config.window if config.window is not None else 2 * (config.radius or 0) + 1
-    return min(context, reach + config.sinks) + remembered
+    return min(context, reach + config.sinks)
 
 
 # ── what a decoder remembers ────────────────────────────────────────────────────────────────────────────────────
@@ -243,10 +249,11 @@ def count_cache(config: ModelConfig, context: int) -> CacheSize:
     ]
     local = sum(config.is_local(number) for number in range(config.layers))
     cross = layer * config.layers * context if config.encoder is not None else 0
-    state = 0
-    if config.memory is not None:
-        state = config.layers * (config.memory.recent + config.memory.compressed) * config.width
-    return CacheSize(layer * config.layers, local, layer * sum(kept), layer * config.layers * context, cross, state)
+    if config.memory is not None:  # states, and their keys and values; some wait to be compressed
+        waiting = config.memory.rate - 1 if config.memory.compressed else 0
+        held = config.memory.recent + waiting + config.memory.compressed
+        return CacheSize(0, 0, 0, 0, state=config.layers * held * (config.width + layer))
+    return CacheSize(layer * config.layers, local, layer * sum(kept), layer * config.layers * context, cross)
 
 
 # ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────────
