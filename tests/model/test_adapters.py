@@ -217,3 +217,24 @@ def test_a_damaged_adapter_leaves_the_model_as_it_was(tmp_path: Path) -> None:
         load_adapter(model, BY_MODEL_TYPE["llama"], tmp_path / "adapter")
     with torch.no_grad():
         assert torch.equal(model(IDS), before)
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
+def test_over_a_base_in_four_bits_gradients_are_those_over_the_weights_it_stands_for(
+    tmp_path: Path, method: Any
+) -> None:
+    gradients = []
+    for dense in (False, True):
+        model = make(tmp_path)
+        adapters = attach(model, AdapterConfig(method=method, rank=4), BY_MODEL_TYPE["llama"], seed=1)
+        adapters.quantise("nf4")
+        shake(model, ".scales." if method == "ia3" else ".up.")
+        if dense:
+            for adapted in adapters.by_path.values():
+                plain = nn.Linear(adapted.base.in_features, adapted.base.out_features, bias=False)
+                plain.weight.data = adapted.base.dense_weight()  # type: ignore[operator]
+                adapted.base = plain.requires_grad_(False)
+        (model(IDS) * torch.linspace(-1, 1, 32)).sum().backward()
+        gradients.append({name: p.grad for name, p in adapters.parameters().items()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-4)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lavra.model.causal import BLOCK, attend_causally
 from lavra.model.fused import gated_silu, rms_norm, split_heads
 from lavra.model.positions import rotary_tables, rotate
 
@@ -60,28 +58,3 @@ def test_split_heads_turns_queries_and_keys_and_leaves_values() -> None:
         return turned[:, :, :4].transpose(1, 2), turned[:, :, 4:].transpose(1, 2), qkv[:, :, 6:].transpose(1, 2)
 
     assert_same(lambda qkv: split_heads(qkv, 4, 2, cos, sin), plain, torch.randn(2, 7, 8, 8))
-
-
-@pytest.mark.parametrize(("queries", "keys"), [(BLOCK + 5, BLOCK + 5), (2 * BLOCK, 2 * BLOCK + 3), (3, 130), (7, 7)])
-def test_causal_products_are_causal_attention(queries: int, keys: int) -> None:
-    allowed = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
-
-    def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, allowed, scale=0.3, enable_gqa=True)
-
-    inputs = torch.randn(2, 6, queries, 8), torch.randn(2, 2, keys, 8), torch.randn(2, 2, keys, 8)
-    assert_same(lambda q, k, v: attend_causally(q, k, v, 0.3), plain, *inputs)
-
-
-def test_causal_products_in_bf16_are_as_near_to_float32_as_the_fused_kernel_within_a_factor_of_two() -> None:
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, heads, 200, 16, generator=generator).bfloat16() for heads in (4, 2, 2))
-
-    def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-
-    exact = values_and_gradients(fused, q.float(), k.float(), v.float())
-    theirs = values_and_gradients(fused, q, k, v)
-    ours = values_and_gradients(lambda q, k, v: attend_causally(q, k, v, 0.25), q, k, v)
-    for got, other, right in zip(ours, theirs, exact, strict=True):
-        assert (got.float() - right).norm() <= 2 * (other.float() - right).norm()

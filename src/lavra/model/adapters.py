@@ -23,6 +23,7 @@ from lavra.errors import LavraError
 from lavra.model.base import Model
 from lavra.model.families.family import Family, Layout
 from lavra.model.placing import places
+from lavra.model.quantised import QuantisedLinear, Storage
 
 Method = Literal["lora", "dora", "ia3"]
 METHODS: tuple[Method, ...] = ("lora", "dora", "ia3")
@@ -75,16 +76,15 @@ class Part:
 
 
 class Adapted(nn.Module):
-    """A linear map with an adapter over it. ``base``: an ``nn.Linear`` or whatever keeps its weight in fewer bits and
-    says ``in_features``, ``out_features``, ``bias`` and ``dense_weight()``."""
+    """A linear map with an adapter over it; see ``quantised.py`` for a base in fewer bits."""
 
-    def __init__(self, base: nn.Module, parts: Sequence[Part], config: AdapterConfig, *, inputs: bool = False) -> None:
+    def __init__(self, base: nn.Linear, parts: Sequence[Part], config: AdapterConfig, *, inputs: bool = False) -> None:
         super().__init__()
-        self.base, self.parts, self.config = base, tuple(parts), config
+        self.base: nn.Linear | QuantisedLinear = base
+        self.parts, self.config = tuple(parts), config
         self.inputs = inputs and config.method == "ia3"
         self.active = True
-        columns = int(base.in_features)  # type: ignore[arg-type]
-        device = next(iter(base.state_dict().values())).device
+        columns, device = base.in_features, base.weight.device
         if config.method == "ia3":
             sizes = [columns] if self.inputs else [part.length for part in parts]
             self.scales = nn.ParameterList(nn.Parameter(torch.ones(size, device=device)) for size in sizes)
@@ -106,17 +106,16 @@ class Adapted(nn.Module):
         if self.config.method == "dora":
             return self._decompose(x)
         dropped = F.dropout(x, self.config.dropout, self.training) if self.config.dropout else None
-        if dropped is None and type(self.base) is nn.Linear:
+        if dropped is None:
             return _LowRank.apply(
                 x,
-                self.base.weight,
-                self.base.bias,
+                self.base,
                 torch.cat(list(self.down)).to(x.dtype),
                 [part.rows for part in self.parts],
                 self.config.scale,
                 *(matrix.to(x.dtype) for matrix in self.up),
             )
-        return self._add(self.base(x), x if dropped is None else dropped)
+        return self._add(self.base(x), dropped)
 
     def _add(self, y: Tensor, x: Tensor, factors: Sequence[Tensor] | None = None) -> Tensor:
         """``y`` with every part's product added to its rows."""
@@ -136,7 +135,7 @@ class Adapted(nn.Module):
     def _decompose(self, x: Tensor) -> Tensor:
         """DoRA, eq. 5: the direction is the sum's, the length of each row is trained apart. As the paper advises
         (section 4.3), no gradient flows through the norm."""
-        bias: Tensor | None = self.base.bias  # type: ignore[assignment]
+        bias = self.base.bias
         y = self.base(x) if bias is None else self.base(x) - bias
         factors = [(m / n).to(x.dtype) for m, n in zip(self.magnitude, self.row_norms(), strict=True)]
         y = self._add(y, F.dropout(x, self.config.dropout, self.training), factors)
@@ -185,10 +184,9 @@ class Adapted(nn.Module):
     @torch.no_grad()
     def merged_bias(self) -> Tensor | None:
         """IA³ at the output scales the bias too."""
-        bias: Tensor | None = self.base.bias  # type: ignore[assignment]
-        if bias is None or self.config.method != "ia3" or self.inputs:
-            return bias
-        bias = bias.float().clone()
+        if self.base.bias is None or self.config.method != "ia3" or self.inputs:
+            return self.base.bias
+        bias = self.base.bias.float().clone()
         for part, scales in zip(self.parts, self.scales, strict=True):
             bias[part.rows] *= scales.float()
         return bias
@@ -199,43 +197,38 @@ class _LowRank(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        rows: list[slice],
-        scale: float,
-        *bs: Tensor,
+        ctx: Any, x: Tensor, base: nn.Module, a: Tensor, rows: list[slice], scale: float, *bs: Tensor
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ a.T
-        y = F.linear(flat, weight, bias)
+        y = base(flat)
         for row, b, mine in zip(rows, bs, low.split(bs[0].shape[1], 1), strict=True):
             y[:, row].addmm_(mine, b.T, alpha=scale)
-        ctx.save_for_backward(flat, weight, a, low, *bs)
-        ctx.rows, ctx.scale, ctx.shape = rows, scale, x.shape
+        ctx.save_for_backward(flat, a, low, *bs)
+        ctx.base, ctx.rows, ctx.scale, ctx.shape = base, rows, scale, x.shape
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        flat, weight, a, low, *bs = ctx.saved_tensors
+        flat, a, low, *bs = ctx.saved_tensors
         dy = gradients[0].reshape(len(flat), -1)
         dlow = torch.cat([dy[:, row] @ b for row, b in zip(ctx.rows, bs, strict=True)], 1).mul_(ctx.scale)
         dbs = [
             (dy[:, row].T @ mine).mul_(ctx.scale)
             for row, mine in zip(ctx.rows, low.split(bs[0].shape[1], 1), strict=True)
         ]
-        dx = (dy @ weight).addmm_(dlow, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        return dx, None, None, dlow.T @ flat, None, None, *dbs
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (dy @ weight_of(ctx.base, dy.dtype)).addmm_(dlow, a).view(ctx.shape)
+        return dx, None, dlow.T @ flat, None, None, *dbs
 
 
-def weight_of(base: nn.Module) -> Tensor:
-    """The (out, in) weight of a linear map, whatever it is kept in."""
-    if isinstance(base, nn.Linear):
-        return base.weight
-    dense: Tensor = base.dense_weight()  # type: ignore[operator]
-    return dense
+def weight_of(base: nn.Module, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The (out, in) weight of a linear map, whatever it is kept in; ``dtype`` of one that must be made."""
+    if isinstance(base, QuantisedLinear):
+        return base.dense_weight(dtype)
+    assert isinstance(base, nn.Linear)
+    return base.weight
 
 
 @dataclass
@@ -269,6 +262,12 @@ class Adapters:
         finally:
             for path, active in before.items():
                 self.by_path[path].active = active
+
+    def quantise(self, storage: Storage) -> None:
+        """Keep the frozen maps under the adapters in fewer bits (QLoRA)."""
+        for adapted in self.by_path.values():
+            if isinstance(adapted.base, nn.Linear):
+                adapted.base = QuantisedLinear(adapted.base, storage)
 
     def detach(self) -> Model:
         """Take the adapters off; the model is as it was (modules trained whole stay trained)."""
@@ -322,7 +321,9 @@ def attach(model: Model, config: AdapterConfig, family: Family, *, seed: int = 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for path, chosen in found.items():
-            layer = Adapted(_get(model, path), chosen, config, inputs=_matches(chosen[0].name, config.inputs))
+            linear = _get(model, path)
+            assert isinstance(linear, nn.Linear)
+            layer = Adapted(linear, chosen, config, inputs=_matches(chosen[0].name, config.inputs))
             adapted[path] = layer
             _put(model, path, layer)
     whole = _whole(model, config, stored)
