@@ -263,7 +263,7 @@ def run(config, batch, context, steps):
         for _ in range(2):
             hidden = model(ids)
             total, count = cross_entropy(model, hidden, ids)
-        (total / count).backward()
+            (total / count).backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -129,7 +129,46 @@ def kind_of(config: ModelConfig) -> str:
         return "encoder-decoder"
     if config.architecture != "transformer":
         return f"{_ARCHITECTURES[config.architecture]} language model"
-    return "decoder" if config.causal else "encoder"
+    if not config.causal:
+        return "encoder"
+    return "causal encoder" if config.head == "none" else "decoder"
+
+
+def summary(config: ModelConfig) -> str:
+    """The model's choices in one line, without its sizes."""
+    if config.vision is not None:
+        return f"{kind_of(config)}: {_choices(config)}; images: {_choices(config.vision)}"
+    return f"{kind_of(config)}: {_choices(config)}"
+
+
+def _choices(config: ModelConfig) -> str:
+    grouped = "grouped-query" if config.kv_heads < config.heads else "multi-head"
+    found = [
+        {"pre": "pre-", "post": "post-", "both": "pre- and post-", "after": "after-"}[config.norm_position]
+        + _NORMS[config.norm],
+        {"none": "", "sinusoidal": "sinusoidal", "learned": "learned positions", "rotary": "rotary"}[config.positions]
+        + (" in some layers" if config.unrotated_layers else ""),
+        {"none": "", "shaw": "Shaw", "buckets": "T5 buckets", "alibi": "ALiBi"}[config.relative],
+        f"{grouped} attention",
+        _reach_of(config),
+        "QK-norm" if config.qk_norm != "none" else "",
+        "soft cap" if config.attention_soft_cap is not None else "",
+        "attention and MLP in parallel" if config.parallel else "",
+        _activation(config) + (" experts" if config.experts is not None else ""),
+    ]
+    return ", ".join(word for word in found if word)
+
+
+def _reach_of(config: ModelConfig) -> str:
+    if config.window is None and config.radius is None:
+        return ""
+    reach = "sliding window" if config.window is not None else "window on either side"
+    return reach if config.local_layers is None else f"{reach} in some layers"
+
+
+def _activation(config: ModelConfig) -> str:
+    names = _GATED_NAMES if config.gated else _ACTIVATION_NAMES
+    return names.get(config.activation) or f"gated {_ACTIVATION_NAMES[config.activation]}"
 
 
 _ARCHITECTURES = {"lstm": "LSTM", "gru": "GRU", "convolution": "convolutional"}
@@ -466,8 +505,7 @@ def _which(config: ModelConfig) -> str:
 
 
 def _mlp_lines(config: ModelConfig) -> list[str]:
-    names = _GATED_NAMES if config.gated else _ACTIVATION_NAMES
-    activation = names.get(config.activation) or f"gated {_ACTIVATION_NAMES[config.activation]}"
+    activation = _activation(config)
     dense = f"MLP, {activation}, {config.width:,} → {config.hidden_width:,} → {config.width:,}"
     experts = config.experts
     if experts is None:
