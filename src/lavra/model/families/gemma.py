@@ -60,6 +60,7 @@ def _read_gemma3(hf: Fields, shapes: Shapes) -> ModelConfig:
     wide = {**(hf.get("rope_scaling") or {}), **(rope.get("full_attention") or {})}
     near = rope.get("sliding_attention") or {}
     context = hf["max_position_embeddings"]
+    refuse(hf.get("attn_logit_softcapping"), "a Gemma 3 with a cap on scores")  # transformers would leave it out
     refuse(read_scaling(near, context) is not None, "scaled rotary positions in layers with a window")
     if windows:
         windows["local_rope_theta"] = near.get("rope_theta", hf.get("rope_local_base_freq", 10_000.0))
