@@ -78,7 +78,9 @@ def settings(**changes: Any) -> TrainSettings:
     )  # fmt: skip
 
 
-def trainer(path: Path, *, model: Model | None = None, callbacks: Any = (), evaluate: Any = None, **changes: Any) -> Trainer:
+def trainer(
+    path: Path, *, model: Model | None = None, callbacks: Any = (), evaluate: Any = None, **changes: Any
+) -> Trainer:
     chosen = settings(**changes)
     return Trainer(
         model if model is not None else tiny_model(),

@@ -45,8 +45,8 @@ class HeldOut:
                 found |= run(batch, metrics=True)
             for name, (total, count) in found.items():
                 pair = sums.setdefault(name, [0.0, 0.0])
-                pair[0] += float(total)
-                pair[1] += float(count)
+                pair[0] += total.detach().item()
+                pair[1] += count.detach().item()
         means = {name: total / count for name, (total, count) in sums.items() if count}
         if "loss" in means:
             means["perplexity"] = math.exp(min(means["loss"], 700.0))

@@ -166,6 +166,7 @@ class Trainer:
                 self.run.describe({**self._identity, "steps": self.steps, "plan": dict(self.plan.rows())})
                 self.run.rewind(-1)
             self.plan.require_room()
+            torch.manual_seed(self.settings.seed + self.ranks.rank)  # dropout's
             self._remember()
             self._save()  # what a run that diverges at once goes back to
             return
