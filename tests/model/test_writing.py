@@ -46,7 +46,7 @@ def computed(model: Any, kind: str) -> torch.Tensor:
     with torch.inference_mode():
         if kind in ("t5", "mt5", "bart", "mbart"):
             return model(input_ids=IDS, decoder_input_ids=IDS[:, :5]).logits
-        if kind == "vit":
+        if kind in ("vit", "clip_vision_model"):
             return model(pixel_values=torch.ones(2, 3, 32, 32)).last_hidden_state
         if kind == "clip":
             return model(input_ids=IDS, pixel_values=torch.ones(2, 3, 32, 32)).logits_per_text

@@ -55,7 +55,7 @@ _CAUSAL, _BASE, _SEQ2SEQ = "AutoModelForCausalLM", "AutoModel", "AutoModelForSeq
 
 ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": (_CAUSAL, _DECODER),
-    "smollm3": (_CAUSAL, {**_DECODER, "no_rope_layer_interval": 2}),
+    "smollm3": (_CAUSAL, _DECODER),
     "mistral": (_CAUSAL, {**_DECODER, "sliding_window": 8}),
     "mixtral": (_CAUSAL, {**_DECODER, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen2": (_CAUSAL, _DECODER),
@@ -64,15 +64,7 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_moe": (_CAUSAL, {**_DECODER, **_EXPERTS}),
     "gemma": (_CAUSAL, _DECODER),
     "gemma2": (_CAUSAL, {**_DECODER, "sliding_window": 8, "query_pre_attn_scalar": 8}),
-    "gemma3_text": (
-        _CAUSAL,
-        {
-            **_DECODER,
-            "sliding_window": 8,
-            "query_pre_attn_scalar": 8,
-            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-        },
-    ),
+    "gemma3_text": (_CAUSAL, {**_DECODER, "sliding_window": 8, "query_pre_attn_scalar": 8}),
     "phi3": (_CAUSAL, _DECODER),
     "olmo2": (_CAUSAL, _DECODER),
     "gpt_neox": (_CAUSAL, {**_DECODER, "num_key_value_heads": 6}),
