@@ -3,8 +3,9 @@
     python benchmarks/attention.py [--longest 16384] [--dtype float32] [--plot docs/images/attention-cost.svg]
 
 One layer of SmolLM2-135M's size (576 wide, 9 heads over 3 key/value heads), batch 1, with its projections but an MLP
-of next to nothing, so that what is timed is how tokens are mixed. Seconds are the best of some runs; memory is how far
-the process grew beyond what it held before, at its peak. Each system runs in a process of its own. The exponent is the
+of next to nothing, so that what is timed is how tokens are mixed. Seconds are those of one processor core (not of the
+clock on the wall, so that a busy machine changes little), the best of some runs; memory is how far the process grew
+beyond what it held before, at its peak. Each system runs in a process of its own. The exponent is the
 slope of log seconds over log length from 2,048 tokens on: 1 is linear, 2 quadratic.
 """
 
@@ -90,6 +91,7 @@ def resident(kind: str) -> int:
 
 def measure(name: str, lengths: Sequence[int], dtype: torch.dtype) -> None:
     """Prints a line of JSON for each length."""
+    torch.set_num_threads(1)
     release = getattr(ctypes.CDLL(None), "malloc_trim", lambda size: 0)
     for length in lengths:
         config = SYSTEMS[name](length)
@@ -105,10 +107,10 @@ def measure(name: str, lengths: Sequence[int], dtype: torch.dtype) -> None:
             release(0)
             Path("/proc/self/clear_refs").write_text("5")
             before, best, total = resident("VmRSS"), math.inf, 0.0
-            while total < 1.0 or best == math.inf:
-                start = time.perf_counter()
+            while total < 0.5 or best == math.inf:
+                start = time.process_time()
                 run(model, config, x, learn)
-                taken = time.perf_counter() - start
+                taken = time.process_time() - start
                 best, total = min(best, taken), total + taken
             found[kind], found[f"{kind} bytes"] = best, resident("VmHWM") - before
         print(json.dumps(found), flush=True)

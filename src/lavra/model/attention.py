@@ -211,23 +211,24 @@ def attend(
     ``relative_values``: Shaw's (index_TS, table_ND), added to the values that the query sees. ``dropout``: the
     probability with which a weight is dropped.
 
-    The first line that fits decides, and ``docs/attention.md`` has the measurements behind the numbers:
+    The first line that fits decides; ``docs/attention.md`` has the measurements behind it. "Alone": T = S, and no
+    window or blocks beside.
 
-    ======================================================  ============================================
+    ======================================================  ==============================================
     Shaw's values; a soft cap or sink logits with a bias    explicit, in chunks of queries
       or dropout
     a bias, or dropout                                      dense
-    one query (a decoding step)                             grouped, over the keys of its window only
-    a GPU, and a pattern, padding, segments or soft cap     varlen for segments, or FlexAttention
+    one query (a decoding step)                             one_query: of a window only its keys are read
+    a GPU, 256 queries, and a pattern, segments or a cap    varlen for segments, otherwise FlexAttention
     a soft cap, or sink logits                              tiles
-    LongLoRA's shifted groups, nothing before them          the two halves of the heads apart, as segments
-    segments or padding around texts, nothing before them   runs: each stretch alone
-    no kernel of PyTorch's is fast here (bf16 without AMX)  tiles
+    LongLoRA's shifted groups, alone, 256 keys              each half of the heads as segments, see below
+    segments, or padding around texts, alone, 256 keys      runs: every text by itself, as a plain one
+    products beat PyTorch's kernel (bf16 without AMX)       tiles
     causal or everything, nothing else                      fused
-    a pattern that hides half of the keys, or a mask of     tiles
-      more than 2²⁴ entries
+    a pattern that hides half of the scores, 256 keys; a    tiles
+      mask of more than 2²⁴ entries
     anything else                                           dense
-    ======================================================  ============================================
+    ======================================================  ==============================================
     """
     batch, heads, queries, width = q_BHTD.shape
     keys = k_BKSD.shape[2]
@@ -245,7 +246,8 @@ def attend(
         return kernels.dense(q_BHTD, k_BKSD, v_BKSD, additive, scale, dropout)
     if queries == 1 and not special:
         return kernels.one_query(q_BHTD, k_BKSD, v_BKSD, mask, scale)
-    if q_BHTD.is_cuda and sink_logits_H is None and not (mask.plain and soft_cap is None):
+    bent = soft_cap is not None or mask.patterned or mask.segments_BS is not None
+    if q_BHTD.is_cuda and bent and sink_logits_H is None and queries >= tiles.FEWEST_KEYS:
         if kernels.varlen_serves(q_BHTD, mask, soft_cap):
             return kernels.varlen(q_BHTD, k_BKSD, v_BKSD, mask, scale)
         return kernels.flex(q_BHTD, k_BKSD, v_BKSD, mask, scale, soft_cap)

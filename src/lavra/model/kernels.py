@@ -82,7 +82,9 @@ def stretches(mask: Mask, batch: int, length: int) -> list[list[int]] | None:
     For a mask of segments and padding alone, with as many queries as keys: then each stretch sees only itself.
     """
     segments, valid = mask.segments_BS, mask.valid_BS
-    cuts = torch.zeros(batch, length, dtype=torch.bool, device=(valid if segments is None else segments).device)  # type: ignore[union-attr]
+    given = segments if valid is None else valid
+    assert given is not None
+    cuts = torch.zeros(batch, length, dtype=torch.bool, device=given.device)
     cuts[:, 0] = True
     if segments is not None:
         cuts |= begins(segments[:, :length])
@@ -145,10 +147,10 @@ def products_are_faster(device: torch.device, dtype: torch.dtype) -> bool:
     x = torch.ones(8, 12, 128, 32, dtype=dtype, device=device)
     tile = [Tile(slice(0, 128), slice(0, 128), 128, lambda: None, True)]
 
-    kernels = lambda: tiled(x, x, x, tile, 1.0), lambda: F.scaled_dot_product_attention(x, x, x)
+    ways = lambda: tiled(x, x, x, tile, 1.0), lambda: F.scaled_dot_product_attention(x, x, x)
     best = [float("inf"), float("inf")]
     for _ in range(8):  # in turns, so that a busy machine slows them alike
-        for number, kernel in enumerate(kernels):
+        for number, kernel in enumerate(ways):
             start = time.perf_counter()
             kernel()
             best[number] = min(best[number], time.perf_counter() - start)
@@ -281,7 +283,7 @@ def flex(
 def _compiled_flex() -> Callable[..., Tensor]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    return torch.compile(flex_attention)
 
 
 def block_mask(mask: Mask, q_BHTD: Tensor, keys: int) -> Any:
