@@ -29,7 +29,7 @@ TYPES = (
 )
 """What is tested against the package's reference; other types are refused by name."""
 _LONGEST_TABLE = 1 << 12
-_CHUNK_ELEMENTS = 1 << 22  # 16 MB in float32: large enough for numpy's speed, small beside any model
+_CHUNK_ELEMENTS = 1 << 18  # 1 MB in float32: large enough for numpy's speed, small beside any model
 
 
 class GGUFSource:
@@ -55,7 +55,6 @@ class GGUFSource:
     def copy(self, name: str, into: Tensor) -> None:
         info = self.file.tensors[name]
         rows, row_bytes = self._layout(info)
-        data = np.memmap(self.file.path, np.uint8, "r", info.offset, (rows, row_bytes))
         columns = info.shape[-1]
         # A part of each expert's matrix is not one run of memory, but each expert's part is.
         runs = [into] if into.is_contiguous() else list(into)
@@ -65,8 +64,11 @@ class GGUFSource:
             flat, first = run.view(each, columns), number * each
             for row in range(0, each, step):
                 end = first + min(row + step, each)
-                values = dequantize(np.ascontiguousarray(data[first + row : end]), _Type(info.type_id))
-                flat[row : row + step].copy_(torch.from_numpy(np.array(values, np.float32)))
+                # Mapped piece by piece: what was read does not stay in memory.
+                place = info.offset + (first + row) * row_bytes
+                data = np.memmap(self.file.path, np.uint8, "c", place, (end - first - row, row_bytes))
+                values = np.asarray(dequantize(data, _Type(info.type_id)), np.float32)
+                flat[row : row + step].copy_(torch.from_numpy(values))
 
     def tables(self) -> dict[str, list[float]]:
         """Tensors that are part of the config, by name: the divisors of rotary frequencies."""

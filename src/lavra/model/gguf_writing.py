@@ -26,7 +26,7 @@ from lavra.model.safetensors_writing import Stored
 from lavra.model.writing import Companion, choose, replacing, same_config, stored
 
 _Type = gguf.GGMLQuantizationType
-_CHUNK_ELEMENTS = 1 << 22
+_CHUNK_ELEMENTS = 1 << 18
 
 # How far a weight may be from its value, in proportion to the largest of its block of 32, by the formats' definitions:
 # half a step of the largest over 127, 16 or 8 (where the largest of the other sign is clipped: a whole step), or half

@@ -27,6 +27,7 @@ from lavra.model.placing import Place, empty_model
 from lavra.model.weights import Source, open_model, plan, read_parameter
 
 _TEXTS, _TOKENS = 2, 24
+_PIECE = 1 << 18  # elements that are compared at once
 _BLOCK = 32  # weights that share a scale in every format that is written
 
 
@@ -126,18 +127,27 @@ def _blocks(model: Model) -> dict[str, nn.Module]:
 def _compare(mine: Tensor, found: Tensor, parts: list[Place], precision: Callable[[str], Precision]) -> None:
     """Raises LavraError naming the file's tensor that came back as another."""
     for place in parts:
-        wanted, got, allowed = place.view(mine), place.view(found), precision(place.name)
-        if allowed.dtype is not None:
-            # What is stored plus one was rounded once more, in float32.
-            slack = 2.0**-23 if place.layout == "plus_one" else 0.0
-            rounded = wanted if allowed.dtype == wanted.dtype else wanted.to(allowed.dtype).to(wanted.dtype)
-            same = torch.equal(got, rounded) or (slack and torch.allclose(got, rounded, rtol=0, atol=slack))
-        else:
-            rows = wanted.float().reshape(-1, _BLOCK)
-            largest = rows.abs().amax(1, keepdim=True)
-            same = bool(((got.float().reshape(-1, _BLOCK) - rows).abs() <= allowed.bound * largest + 1e-7).all())
-        if not same:
-            _differ(f"the tensor {place.name} holds other numbers")
+        allowed, slack = precision(place.name), 2.0**-23 if place.layout == "plus_one" else 0.0
+        for wanted, got in zip(_pieces(place.view(mine)), _pieces(place.view(found)), strict=True):
+            if not _same(wanted, got, allowed, slack):
+                _differ(f"the tensor {place.name} holds other numbers")
+
+
+def _same(wanted: Tensor, got: Tensor, allowed: Precision, slack: float) -> bool:
+    """``slack``: of what is stored plus one, which was rounded once more."""
+    if allowed.dtype is not None:
+        rounded = wanted if allowed.dtype == wanted.dtype else wanted.to(allowed.dtype).to(wanted.dtype)
+        return torch.equal(got, rounded) or (slack > 0 and torch.allclose(got, rounded, rtol=0, atol=slack))
+    rows = wanted.float().reshape(-1, _BLOCK)
+    largest = rows.abs().amax(1, keepdim=True)
+    return bool(((got.float().reshape(-1, _BLOCK) - rows).abs() <= allowed.bound * largest + 1e-7).all())
+
+
+def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Some rows at a time, so that comparing takes no second tensor's memory."""
+    if tensor.dim() < 2:
+        return (tensor,)
+    return tensor.split(max(1, len(tensor) * _PIECE // tensor.numel()))
 
 
 def _answers(model: Model) -> dict[str, Tensor]:

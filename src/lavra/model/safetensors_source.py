@@ -16,6 +16,7 @@ from torch import Tensor
 from lavra.errors import LavraError
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_LEAST_PIECE = 1 << 20  # elements
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -45,6 +46,8 @@ class SafetensorsSource:
                     ) from error
         self.dtype = _DTYPES.get(types.most_common(1)[0][0]) if types else None
         """What most weights are stored in; None for integers."""
+        # Opening a file costs about a millisecond, so a large one is read in larger pieces.
+        self._piece = max(_LEAST_PIECE, sum(types.values()) // 256)
         for name in list(self.shapes):
             for old, new in (aliases or {}).items():
                 modern = name.removesuffix(old) + new
@@ -54,7 +57,16 @@ class SafetensorsSource:
     def copy(self, name: str, into: Tensor) -> None:
         path, full = self._where[name]
         with safe_open(path, framework="pt") as file:
-            into.copy_(file.get_tensor(full))
+            rows, elements = (into.shape[0] if into.dim() else 1), into.numel()
+            if elements <= self._piece or rows == 1:
+                into.copy_(file.get_tensor(full))
+                return
+        step = max(1, rows * self._piece // elements)
+        for row in range(0, rows, step):
+            # Opened anew for each piece: pages of the file that were read once do not stay in memory.
+            with safe_open(path, framework="pt") as file:
+                part = file.get_slice(full)
+                into[row : row + step].copy_(part[row : row + step])
 
 
 def _files(directory: Path) -> list[Path]:

@@ -42,8 +42,9 @@ def undo(target: Tensor, copied: Tensor, layout: Layout | None, config: ModelCon
         target.copy_(copied - 1.0)
     elif layout == "pairs":
         _whole_heads(target, config)
-        pairs = target.view(-1, config.head_width // 2, 2, *target.shape[1:])
-        target.copy_(pairs.transpose(1, 2).reshape(target.shape))
+        # Head by head: a copy of the whole would leave a hole in the heap for every layer.
+        for head in target.split(config.head_width):
+            head.copy_(head.unflatten(0, (-1, 2)).transpose(0, 1).reshape(head.shape))
     elif layout == "by_head":
         _whole_heads(target, config)
         by_head = target.view(config.heads, 3, config.head_width, *target.shape[1:])
