@@ -60,7 +60,7 @@ def test_a_run_killed_at_random_steps_continues_bit_for_bit(tmp_path: Path, opti
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_sigterm_and_ctrl_c_save_and_say_how_to_continue(tmp_path: Path, name: str) -> None:
-    stopped = start(tmp_path, "--kill-at", "7", "--signal", name)
+    stopped = start(tmp_path, "--kill-at", "7", "--by", name)
     assert stopped.returncode == 0
     assert "interrupted at step 7 of 24; saved at step 7: run the same command again" in stopped.stdout
     assert "finished" in start(tmp_path).stdout
@@ -131,7 +131,7 @@ def test_a_kill_between_checkpoint_and_evaluation_evaluates_after_all(tmp_path: 
 
 
 def test_the_held_out_loss_is_the_mean_over_all_targets_and_changes_nothing(tmp_path: Path) -> None:
-    plain, evaluated = Steps(), Steps()
+    plain, _evaluated = Steps(), Steps()
     trainer(tmp_path / "plain", model=tiny_model(dropout=0.2), callbacks=[plain]).train()
     first = trainer(tmp_path / "first")
     rows = first.loader._sources[0]  # type: ignore[attr-defined]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ some_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=60)
 def test_an_epoch_has_every_example_once(sizes: list[int], seed: int) -> None:
     loader = make(sizes, seed=seed)
     found = [examples(loader.next_step()) for _ in range(loader.steps(1))]
-    assert sorted(sum(found, [])) == list(range(len(sizes)))
+    assert sorted(functools.reduce(operator.iadd, found, [])) == list(range(len(sizes)))
     assert all(sum(sizes[i] for i in step) <= 100 or len(step) == 1 for step in found)
 
 
@@ -44,7 +46,7 @@ def test_ranks_and_micro_batches_only_cut_a_step_into_pieces(sizes: list[int], r
     for _ in range(whole.steps(2)):
         steps = [part.next_step(rank, ranks) for rank, part in enumerate(parts)]
         assert len({len(step) for step in steps}) == 1  # as many passes on each
-        assert sorted(sum(map(examples, steps), [])) == examples(whole.next_step())
+        assert sorted(functools.reduce(operator.iadd, map(examples, steps), [])) == examples(whole.next_step())
         for group in (group for step in steps for group in step):
             assert len(group.examples) * max(sizes[i] for i in group.examples) <= micro or len(group.examples) == 1
 
@@ -91,7 +93,7 @@ def test_what_is_mixed_in_has_its_share_of_tokens_and_goes_on_where_the_last_epo
         epochs.append([example for example in found if isinstance(example, str)])
         assert len([example for example in found if isinstance(example, int)]) == 100
     assert [len(epoch) for epoch in epochs] == [50, 50, 50]
-    assert len(set(sum(epochs, []))) == 150
+    assert len(set(functools.reduce(operator.iadd, epochs, []))) == 150
 
 
 def test_nothing_to_train_on_is_an_error() -> None:

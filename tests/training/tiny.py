@@ -1,4 +1,4 @@
-"""A tiny decoder and real-like examples, for every test of this room; and a run of it, also as a program to be killed."""
+"""A tiny decoder and examples of unequal lengths for the tests of this room; a run of it is also a program."""
 
 from __future__ import annotations
 
@@ -27,16 +27,12 @@ LENGTH = 48
 
 
 def tiny_model(seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Model:
-    config = ModelConfig(
-        **{
-            **dict(
-                vocabulary_size=VOCABULARY, context_length=128, layers=3, width=32, heads=4, kv_heads=2, head_width=8,
-                hidden_width=48, causal=True, norm="rms", norm_epsilon=1e-5, norm_bias=False, positions="rotary",
-                activation="silu", gated=True,
-            ),
-            **changes,
-        }
-    )  # fmt: skip
+    shape: dict[str, Any] = {
+        "vocabulary_size": VOCABULARY, "context_length": 128, "layers": 3, "width": 32, "heads": 4, "kv_heads": 2,
+        "head_width": 8, "hidden_width": 48, "causal": True, "norm": "rms", "norm_epsilon": 1e-5, "norm_bias": False,
+        "positions": "rotary", "activation": "silu", "gated": True,
+    }  # fmt: skip
+    config = ModelConfig(**{**shape, **changes})
     model = build(config)
     initialise(model, seed)
     return model.to(dtype).requires_grad_()
@@ -115,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("path", type=Path)
     parser.add_argument("--kill-at", type=int, default=-1)
-    parser.add_argument("--signal", default="SIGKILL")
+    parser.add_argument("--by", default="SIGKILL")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--distributed", default="none")
@@ -126,7 +122,7 @@ def main() -> None:
 
     def act(step: int) -> None:
         if step == options.kill_at:
-            os.kill(os.getpid(), getattr(signal, options.signal))
+            os.kill(os.getpid(), getattr(signal, options.by))
 
     model = tiny_model(dtype=getattr(torch, options.dtype), dropout=options.dropout)
     run = trainer(

@@ -99,7 +99,8 @@ class Ranks:
         return min(each * self.rank, shape[0]), rows, shape
 
     def close(self) -> None:
-        """Leave the group, if it was joined here."""
+        """Leave the group, all together, if it was joined here."""
         if self._opened:
+            dist.barrier()
             dist.destroy_process_group()
             self._opened = False

@@ -11,6 +11,7 @@ import math
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,8 +50,6 @@ class MLflow:
         self._client.log_batch(self._run, params=[Param(key, str(value)[:500]) for key, value in settings.items()])
 
     def write(self, points: Sequence[Point]) -> None:
-        import time
-
         now = int(time.time() * 1000)
         metrics = [self._metric(key, value, now, step) for step, values in points for key, value in values.items()]
         for start in range(0, len(metrics), 1000):  # a batch takes no more
@@ -184,14 +183,16 @@ class Tracker(Callback):
     def _gather(self) -> tuple[list[Point], bool]:
         """What came within a batch's time, and whether that was the end."""
         points: list[Point] = []
-        try:
-            point = self._points.get(timeout=_BATCH_SECONDS)
-            while point is not None:
-                points.append(point)
-                point = self._points.get_nowait()
-            return points, True
-        except queue.Empty:
-            return points, False
+        until = time.monotonic() + _BATCH_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            try:
+                point = self._points.get(timeout=left)
+            except queue.Empty:
+                break
+            if point is None:
+                return points, True
+            points.append(point)
+        return points, False
 
 
 def make_trackers(

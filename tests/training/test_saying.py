@@ -1,0 +1,173 @@
+"""The plan before, the line during, the report after; and trackers, whatever becomes of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from tiny import LENGTH, tiny_model, trainer
+
+from lavra.errors import LavraError
+from lavra.model.counts import count_operations
+from lavra.objectives.language import LanguageModel
+from lavra.objectives.packing import Example, PackedRows
+from lavra.training.curve import Line, draw
+from lavra.training.evaluation import HeldOut
+from lavra.training.plan import Work, duration
+from lavra.training.progress import TerminalProgress
+from lavra.training.report import Report
+from lavra.training.run import RunDirectory
+from lavra.training.trackers import Point, Tracker, make_trackers
+
+
+def test_the_plan_says_what_is_trained_and_what_it_takes(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    rows = dict(run.plan.rows())
+    assert list(rows) == ["trained", "steps", "tokens", "rate", "operations", "memory", "machine", "time", "energy"]
+    parameters = sum(p.numel() for p in run.model.parameters())
+    assert run.plan.trained == run.plan.parameters == parameters
+    assert run.plan.tokens == 24 * 8 * LENGTH
+    assert run.plan.memory["weights"] == 4 * parameters
+    assert run.plan.memory["moments"] == 8 * parameters
+
+
+def test_operations_of_a_batch_are_three_forward_passes_of_each_text() -> None:
+    model = tiny_model()
+    texts = [Example(torch.arange(n).numpy() % 61) for n in (17, 9, 33)]
+    batch = LanguageModel().collate(list(PackedRows(texts, 40)))
+    expected = 0.0
+    for text in texts:
+        operations = count_operations(model.config, text.places)
+        expected += 3 * text.places * (operations.weights + operations.attention / 2)
+    assert Work(model).of_batch(batch) == pytest.approx(expected)
+    frozen = tiny_model().requires_grad_(False)
+    frozen.blocks[0].mlp.down.weight.requires_grad_()  # type: ignore[union-attr]
+    assert 0.6 < Work(frozen).of_batch(batch) / expected < 0.75  # no gradients of most weights
+
+
+def test_a_run_that_cannot_fit_is_refused_with_what_would(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    plan = run.plan
+    object.__setattr__(plan, "available", plan.needed - plan.memory["activations"] // 4)
+    with pytest.raises(LavraError, match="set micro_tokens to 64 instead of 96, or switch checkpointing on"):
+        plan.require_room()
+    object.__setattr__(plan, "available", plan.memory["weights"])
+    with pytest.raises(LavraError, match="tune an adapter"):
+        plan.require_room()
+
+
+def test_the_terminal_shows_plan_line_and_end(tmp_path: Path) -> None:
+    for terminal in (False, True):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=140)
+        trainer(tmp_path / str(terminal), callbacks=[TerminalProgress(console)], steps=4).train()
+        text = out.getvalue()
+        assert "parameters" in text
+        assert "all 4 steps are made" in text
+        assert "tokens/s" in text
+        assert "of peak" in text
+
+
+def test_the_report_has_the_curve_the_evaluations_and_the_events(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=6, evaluate_every=2)
+    rows = run.loader._sources[0]  # type: ignore[attr-defined]
+    run.evaluate = HeldOut(rows, rows.sizes, micro_tokens=LENGTH * 4)
+    run.callbacks.append(Report(run.run, title="A & B"))
+    run.run.event(1, "something <odd>")
+    run.train()
+    markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    assert "| ended | all 6 steps are made |" in markdown
+    assert markdown.count("| 2 |") == 1
+    assert "A &amp; B" in page
+    assert "something &lt;odd&gt;" in page
+    root = ElementTree.fromstring((tmp_path / "loss.svg").read_text())
+    lines = [element for element in root if element.tag.endswith("polyline")]
+    assert [len(line.attrib["points"].split()) for line in lines] == [6, 6, 3]
+
+
+def test_a_curve_shows_what_is_there_and_leaves_out_what_is_no_number() -> None:
+    svg = draw("t", [Line("a", [(0, 1.0), (1, float("nan")), (2, 3.0)], "#000")], x_name="x", y_name="y")
+    assert len(ElementTree.fromstring(svg).findall(".//{*}polyline")[0].attrib["points"].split()) == 2
+    assert draw("t", [Line("a", [], "#000")], x_name="x", y_name="y") == ""
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (12.4, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
+
+
+class Remembers:
+    def __init__(self, fail: bool = False) -> None:
+        self.points: list[Point] = []
+        self.batches, self.closed, self.fail = 0, False, fail
+
+    def write(self, points: Sequence[Point]) -> None:
+        if self.fail:
+            raise ConnectionError("nobody there")
+        self.batches += 1
+        self.points += points
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_tracker_gets_every_step_in_batches(tmp_path: Path) -> None:
+    backend = Remembers()
+    trainer(tmp_path, callbacks=[Tracker(lambda: backend, "one")]).train()
+    assert [step for step, _ in backend.points] == list(range(1, 25))
+    assert backend.batches < 24
+    assert backend.closed
+    lines = RunDirectory(tmp_path).lines("metrics")
+    assert [values["loss"] for _, values in backend.points] == [line["loss"] for line in lines]
+
+
+def test_a_tracker_that_is_down_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def absent() -> Any:
+        raise OSError("no such server")
+
+    callbacks = [
+        Tracker(lambda: Remembers(fail=True), "down", said.append),
+        Tracker(absent, "absent", said.append),
+    ]
+    assert trainer(tmp_path, callbacks=callbacks).train().stopped == "finished"
+    assert sorted(text.split()[0] for text in said) == ["absent", "down"]
+
+
+def test_one_that_is_not_installed_is_said_and_one_that_nobody_knows_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lavra.training.trackers.find_spec", lambda name: None)
+    said: list[str] = []
+    assert make_trackers(["wandb"], RunDirectory(tmp_path), {}, say=said.append) == []
+    assert "wandb is not installed" in said[0]
+    with pytest.raises(LavraError, match="no tracker 'abacus'"):
+        make_trackers(["abacus"], RunDirectory(tmp_path), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "trace"),
+    [
+        ("tensorboard", "tensorboard", "run/tensorboard/events.*"),
+        ("mlflow", "mlflow", "mlflow.db"),
+        ("wandb", "wandb", "run/wandb/offline-run-*"),
+        ("comet", "comet_ml", "run/comet/*.zip"),
+    ],
+)
+def test_the_real_trackers_write_on_this_machine(tmp_path: Path, name: str, module: str, trace: str) -> None:
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    run, said = RunDirectory(tmp_path / "run"), []
+    trackers = make_trackers([name], run, {"rate": 0.1, "betas": [0.9, 0.95]}, title="test", say=said.append)
+    trainer(tmp_path / "run", callbacks=trackers, steps=3).train()
+    assert not said
+    assert list(tmp_path.glob(trace))
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 3
