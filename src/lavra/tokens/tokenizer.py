@@ -93,7 +93,12 @@ class Tokenizer:
         """A decoder for ids that come one at a time."""
         return StreamDecoder(lambda ids: self.decode(ids, skip_special_tokens))
 
-    def render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """The conversation laid out by the model's chat template, as text to look at.
 
         To generate from it use :meth:`encode_chat`: encoding this text would let contents inject control tokens.
@@ -101,9 +106,14 @@ class Tokenizer:
         """
         if self.chat_template is None:
             raise LavraError("this model has no chat template; pick an instruction-tuned model")
-        return self.chat_template.render(messages, add_generation_prompt=add_generation_prompt)
+        return self.chat_template.render(messages, add_generation_prompt=add_generation_prompt, tools=tools)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> list[int]:
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int]:
         """Ids of the rendered conversation in which only the *template* can place control tokens.
 
         Control tokens spelled out in a message are broken by a random mark before the template runs (so its own
@@ -113,13 +123,13 @@ class Tokenizer:
         Raises LavraError as :meth:`render` does, and for a role that is not a plain word.
         """
         mark = secrets.token_hex(8)
-        marked: list[dict[str, str]] = []
+        marked: list[dict[str, Any]] = []
         for message in messages:
             role = message.get("role", "")
             if not isinstance(role, str) or not _ROLE.fullmatch(role):
                 raise LavraError(f"the role {role!r} of a message is not a plain word; use system, user or assistant")
             marked.append({key: self._break(value, mark) for key, value in message.items()})
-        rendered = self.render(marked, add_generation_prompt)
+        rendered = self.render(marked, add_generation_prompt, [self._break(dict(tool), mark) for tool in tools])
         if mark not in rendered:
             return self.encode(rendered, add_special_tokens=False)
         ids: list[int] = []
@@ -137,6 +147,10 @@ class Tokenizer:
         return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else re.compile("($^)")
 
     def _break(self, value: Any, mark: str) -> Any:
+        if isinstance(value, Mapping):  # a tool's call or schema
+            return {key: self._break(held, mark) for key, held in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._break(held, mark) for held in value]
         if not isinstance(value, str):
             return value
         return self._control_tokens.sub(lambda match: match[0][0] + mark + match[0][1:], value)
