@@ -148,7 +148,7 @@ COLOURS = ("#d1495b", "#1f78b4", "#2a9d5c", "#b8860b", "#8e5bd0", "#7a7a7a", "#d
 
 def plot(rows: dict[str, list[dict[str, Any]]], lengths: Sequence[int]) -> str:
     """Seconds of forward and backward over length, both on logarithmic scales, as an SVG for light and dark pages."""
-    width, height, left, right, top, bottom = 760, 440, 64, 190, 44, 48
+    width, height, left, right, top, bottom = 790, 440, 64, 220, 44, 48
     values = [row["training"] for found in rows.values() for row in found]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lavra.model.attention import Mask
 
 MOST_ENTRIES = 1 << 24  # of a dense mask, and of scores held at once
-_MOST_SCORES = 1 << 22  # of one tile: they should stay in the processor's cache (measured from 2²⁰ to 2²⁴)
+_MOST_SCORES = 1 << 22  # of one tile: 8 MB in bf16, so that they stay in the processor's cache
 FEWEST_KEYS = 256  # below it nothing is worth planning
 
 
