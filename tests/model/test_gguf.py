@@ -179,7 +179,7 @@ def test_another_architecture_or_type_is_refused_by_name(tmp_path: Path) -> None
     writer = gguf.GGUFWriter(tmp_path / "x.gguf", "mamba")
     writer.add_tensor("x", np.zeros((2, 32), np.float32))
     write(writer)
-    with pytest.raises(LavraError, match="architecture 'mamba'; Lavra reads gemma.*, llama"):
+    with pytest.raises(LavraError, match=r"architecture 'mamba'; Lavra reads gemma.*, llama"):
         load_model(tmp_path / "x.gguf", dtype=torch.float32)
     writer = gguf.GGUFWriter(tmp_path / "y.gguf", "llama")
     writer.add_tensor("x", quantize(np.zeros((2, 256), np.float32), T.TQ1_0), raw_dtype=T.TQ1_0)
