@@ -12,6 +12,7 @@ import argparse
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -84,6 +85,11 @@ def best(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     return [1e3 * seconds for seconds in found]
 
 
+def learn(kernel: Kernel, leaves: Sequence[Tensor], given: Tensor) -> None:
+    """Forward and backward."""
+    kernel(*leaves).backward(given)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the loads of 512 tokens only")
@@ -98,10 +104,9 @@ def main() -> None:
                 for heads in (HEADS, KV_HEADS, KV_HEADS)
             )
             rounds = 4 if time_ < 3000 else 2
-            forward = best([lambda f=f: f(q, k, v) for f in served.values()], rounds)  # type: ignore[misc]
+            forward = best([partial(f, q, k, v) for f in served.values()], rounds)
             leaves = [x.detach().requires_grad_() for x in (q, k, v)]
-            given = torch.randn_like(q)
-            both = best([lambda f=f: f(*leaves).backward(given) for f in served.values()], rounds)  # type: ignore[misc]
+            both = best([partial(learn, f, leaves, torch.randn_like(q)) for f in served.values()], rounds)
             row = "  ".join(f"{n} {a:.0f} ({b:.0f})" for n, a, b in zip(served, forward, both, strict=True))
             print(f"{str(dtype)[6:]:9} {name:30} {row}", flush=True)
 
