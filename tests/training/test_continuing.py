@@ -38,40 +38,60 @@ def last_bits(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--dtype", "bfloat16", "--dropout", "0.1"), ("--dtype", "float32")])
-def test_a_run_killed_at_random_steps_continues_bit_for_bit(tmp_path: Path, options: tuple[str, ...]) -> None:
-    whole = tmp_path / "whole"
+def test_a_run_killed_by_signal_9_at_random_steps_continues_bit_for_bit(tmp_path: Path) -> None:
+    options = ("--dtype", "bfloat16", "--dropout", "0.1")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole, *options).returncode == 0
-    killed = tmp_path / "killed"
-    steps = sorted(random.Random(len(options)).sample(range(1, 24), 3))
-    for step in steps:
+    for step in sorted(random.Random(4).sample(range(1, 24), 3)):
         assert start(killed, *options, "--kill-at", str(step)).returncode == -signal.SIGKILL
     done = start(killed, *options)
     assert done.returncode == 0, done.stderr
-    expected, found = last_bits(whole), last_bits(killed)
+    assert_same_bits(killed, whole)
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    """Weights, moments, random state, and what was logged."""
+    expected, found = last_bits(other), last_bits(one)
     assert expected.keys() == found.keys()
-    assert all(expected[name].equal(found[name]) for name in expected)  # weights, moments, random state
+    assert all(expected[name].equal(found[name]) for name in expected)
 
     def curve(path: Path) -> list[tuple[int, float]]:
         return [(line["step"], line["loss"]) for line in RunDirectory(path).lines("metrics")]
 
-    assert curve(killed) == curve(whole)
+    assert curve(one) == curve(other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_that_dies_at_any_step_continues_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    class Died(Exception):
+        pass
+
+    def fresh() -> Any:
+        torch.manual_seed(random.randrange(1 << 30))  # what the process did before does not matter
+        return tiny_model(dtype=dtype, dropout=0.1)
+
+    trainer(tmp_path / "whole", model=fresh()).train()
+    for death in (3, 4, 11, 15, 16):
+
+        def die(step: int, death: int = death) -> None:
+            if step == death:
+                raise Died
+
+        with pytest.raises(Died):
+            trainer(tmp_path / "died", model=fresh(), callbacks=[Steps(die)]).train()
+    assert trainer(tmp_path / "died", model=fresh()).train().stopped == "finished"
+    assert_same_bits(tmp_path / "died", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_says_how_to_continue(tmp_path: Path) -> None:
+    stopped = start(tmp_path, "--kill-at", "7", "--by", "SIGTERM")
+    assert stopped.returncode == 0
+    assert "interrupted at step 7 of 24; saved at step 7: run the same command again" in stopped.stdout
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_sigterm_and_ctrl_c_save_and_say_how_to_continue(tmp_path: Path, name: str) -> None:
-    stopped = start(tmp_path, "--kill-at", "7", "--by", name)
-    assert stopped.returncode == 0
-    assert "interrupted at step 7 of 24; saved at step 7: run the same command again" in stopped.stdout
-    assert "finished" in start(tmp_path).stdout
-    steps = Steps()
-    trainer(tmp_path / "whole", callbacks=[steps]).train()
-    lines = RunDirectory(tmp_path).lines("metrics")
-    assert [line["step"] for line in lines] == list(range(1, 25))
-    assert [line["loss"] for line in lines] == pytest.approx([step.loss for step in steps.seen], rel=1e-5)
-
-
-def test_a_wish_in_the_middle_of_a_step_leaves_nothing_of_it(tmp_path: Path) -> None:
+def test_a_wish_in_the_middle_of_a_step_leaves_nothing_of_it(tmp_path: Path, name: str) -> None:
     interrupted = trainer(tmp_path / "one", model=tiny_model(dropout=0.1))
     collate = interrupted.objective.collate
     calls = []
@@ -79,18 +99,16 @@ def test_a_wish_in_the_middle_of_a_step_leaves_nothing_of_it(tmp_path: Path) -> 
     def collate_and_interrupt(examples: Any) -> Any:
         calls.append(1)
         if len(calls) == 30:  # the second micro-batch of the eighth step
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(getattr(signal, name))
         return collate(examples)
 
-    interrupted.objective = interrupted.forward.objective = Wrapped(interrupted.objective, collate_and_interrupt)  # type: ignore[assignment]
+    wrapped = Wrapped(interrupted.objective, collate_and_interrupt)
+    interrupted.objective = interrupted.forward.objective = wrapped  # type: ignore[assignment]
     result = interrupted.train()
     assert (result.stopped, result.step) == ("interrupted", 7)
-    continued = trainer(tmp_path / "one", model=tiny_model(seed=5, dropout=0.1))
-    assert continued.train().stopped == "finished"
-    whole = trainer(tmp_path / "whole", model=tiny_model(dropout=0.1))
-    torch.manual_seed(0)
-    for mine, theirs in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
-        assert mine.shape == theirs.shape
+    assert trainer(tmp_path / "one", model=tiny_model(seed=5, dropout=0.1)).train().stopped == "finished"
+    trainer(tmp_path / "whole", model=tiny_model(dropout=0.1)).train()
+    assert_same_bits(tmp_path / "one", tmp_path / "whole")
 
 
 class Wrapped:
@@ -130,17 +148,24 @@ def test_a_kill_between_checkpoint_and_evaluation_evaluates_after_all(tmp_path: 
     assert [line["step"] for line in RunDirectory(tmp_path).lines("evaluations")] == [6, 12, 18, 24]
 
 
-def test_the_held_out_loss_is_the_mean_over_all_targets_and_changes_nothing(tmp_path: Path) -> None:
-    plain, _evaluated = Steps(), Steps()
-    trainer(tmp_path / "plain", model=tiny_model(dropout=0.2), callbacks=[plain]).train()
-    first = trainer(tmp_path / "first")
-    rows = first.loader._sources[0]  # type: ignore[attr-defined]
-    found = [
-        HeldOut(rows, rows.sizes, micro_tokens=size, objective=first.objective)(first.forward)["loss"]
-        for size in (48, 480)
-    ]
+def test_the_held_out_loss_is_the_mean_over_all_targets(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    rows = run.loader._sources[0]  # type: ignore[attr-defined]
+    found = [HeldOut(rows, rows.sizes, micro_tokens=size)(run.forward)["loss"] for size in (48, 480)]
     assert found[0] == pytest.approx(found[1], rel=1e-6)
-    torch.manual_seed(0)
+    total, count = run.objective.loss(run.model, run.objective.collate(list(rows)))
+    assert found[0] == pytest.approx((total / count).item(), rel=1e-6)
+
+
+def test_evaluating_changes_no_bit_of_the_run_whatever_it_draws(tmp_path: Path) -> None:
+    def draw(forward: Any) -> dict[str, float]:
+        assert not forward.model.training
+        return {"loss": 2.0 - float(torch.rand(1)) / 1e3 - forward.model.embedding.weight.std().item()}
+
+    trainer(tmp_path / "plain", model=tiny_model(dropout=0.2)).train()
+    run = trainer(tmp_path / "drawn", model=tiny_model(dropout=0.2), evaluate=draw, evaluate_every=3)
+    run.train()
+    assert_same_bits(tmp_path / "drawn", tmp_path / "plain")
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -65,15 +65,17 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path: Path, alone:
     if mode == "fsdp":
         files = sorted((tmp_path / "checkpoints" / "step-00000012").glob("*.safetensors"))
         assert [file.name for file in files] == ["part-00000-of-00002.safetensors", "part-00001-of-00002.safetensors"]
-        for name, tensor in expected.items():
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_sharded_checkpoints_continue_on_another_number_of_processes(tmp_path: Path, alone: Path) -> None:
-    """Two write until they are stopped, one goes on, three end it."""
+    """Two write their parts until they are stopped, one goes on, then two with all of it each, and three end it."""
     start(tmp_path, "--distributed", "fsdp", "--steps", "12", "--kill-at", "4", "--by", "SIGTERM")
     assert 4 <= len(losses(tmp_path)) < 12
     start(tmp_path, "--steps", "12", "--kill-at", "8", "--by", "SIGTERM", processes=1)
     assert 8 <= len(losses(tmp_path)) < 12
+    start(tmp_path, "--distributed", "ddp", "--steps", "12", "--kill-at", "10", "--by", "SIGTERM")
+    assert 10 <= len(losses(tmp_path)) < 12
     start(tmp_path, "--distributed", "fsdp", "--steps", "12", processes=3)
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-4)

@@ -17,7 +17,7 @@ from lavra.model.config import ModelConfig
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.packing import Example, PackedRows
 from lavra.training.callbacks import Callback, Step
-from lavra.training.loader import ShuffledLoader
+from lavra.training.loader import ShuffledLoader, make_loader
 from lavra.training.loop import Trainer
 from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
@@ -56,13 +56,7 @@ def examples(count: int = 200, seed: int = 0) -> list[Example]:
 
 def loader(settings: TrainSettings, count: int = 200, seed: int = 0) -> ShuffledLoader:
     rows = PackedRows(examples(count, seed), LENGTH)
-    return ShuffledLoader(
-        rows,
-        rows.sizes,
-        batch_tokens=settings.batch_tokens,
-        micro_tokens=settings.micro_tokens or settings.batch_tokens,
-        seed=settings.seed,
-    )
+    return make_loader(rows, rows.sizes, settings)
 
 
 def settings(**changes: Any) -> TrainSettings:

@@ -16,7 +16,7 @@ WINDOW = 64
 """Losses that are remembered."""
 _ENOUGH = 8  # losses before anything is judged
 _TO_DEVIATION = 1.4826  # of a normal distribution: deviation / median absolute deviation
-_LEAST = 0.05  # a loss never varies less than this share of its median, however calm it was
+_LEAST = 0.06  # a loss varies by this share of its median, or of 1 if that is more, however calm it was
 IN_A_ROW = 3
 """Refused steps after which going on is no use."""
 
@@ -59,7 +59,7 @@ class Guard:
     def _limit(self) -> float:
         middle = statistics.median(self.losses)
         deviation = _TO_DEVIATION * statistics.median(abs(loss - middle) for loss in self.losses)
-        limit = middle + self.spike * max(deviation, _LEAST * abs(middle))
+        limit = middle + self.spike * max(deviation, _LEAST * max(abs(middle), 1.0))
         # A slow climb moves the median along: what was calm once is the other measure.
         return min(limit, self._ceiling())
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lavra.errors import LavraError
 from lavra.store.files import digest
+from lavra.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    import torch
 
 Indices = npt.NDArray[np.int64]
 
@@ -197,6 +201,26 @@ class ShuffledLoader:
                 widest = size
             groups[-1].append(place)
         return groups
+
+
+def make_loader(
+    examples: Sequence[Any],
+    sizes: Sequence[int] | Indices,
+    settings: TrainSettings,
+    *,
+    device: str | torch.device = "cpu",
+    beside: Sequence[Mixed] = (),
+) -> ShuffledLoader:
+    """As the settings say."""
+    chosen = settings.resolved(device)
+    return ShuffledLoader(
+        examples,
+        sizes,
+        batch_tokens=chosen.batch_tokens,
+        micro_tokens=chosen.micro_tokens or chosen.batch_tokens,
+        seed=chosen.seed,
+        beside=beside,
+    )
 
 
 def _cut(sizes: Indices, most: int) -> Iterator[tuple[int, int]]:

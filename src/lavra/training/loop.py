@@ -6,7 +6,6 @@ has the same bits as one that was not; a step that would ruin the model is not t
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 import time
@@ -68,9 +67,7 @@ class Trainer:
     ) -> None:
         self.model, self.objective, self.loader, self.run = model, objective, loader, run
         self.device = next(model.parameters()).device
-        if settings.micro_tokens is None:
-            settings = dataclasses.replace(settings, micro_tokens=default_micro_tokens(settings, self.device))
-        self.settings = settings
+        self.settings = settings = settings.resolved(self.device)
         self.evaluate = evaluate
         self.ranks = ranks if ranks is not None else Ranks(settings.distributed)
         self.callbacks = list(callbacks) if self.ranks.first else []
@@ -312,6 +309,8 @@ class Trainer:
         """A full disk is said, and does not stop the run."""
         loader, random = self._between
         updates, tensors = self.optimiser.state()
+        if self.ranks.mode == "ddp" and not self.ranks.first:
+            tensors = {}  # the first one has the same
         state = {
             "step": self.step,
             "identity": self._identity,
@@ -518,11 +517,6 @@ class Trainer:
             raise LavraError(
                 f"{micro} tokens at once do not fit the memory; set micro_tokens to {max(1, micro // 2)}{also}"
             ) from error
-
-
-def default_micro_tokens(settings: TrainSettings, device: torch.device) -> int:
-    """What is computed at once where nobody says: enough to keep the chip busy, no more."""
-    return min(settings.batch_tokens, 2048 if device.type == "cpu" else 16_384)
 
 
 def _is_block(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lavra.errors import LavraError
@@ -101,6 +101,13 @@ class TrainSettings:
         for name in ("save_every", "keep", "distributed", "compile"):
             del values[name]
         return values | {"betas": list(self.betas)}
+
+    def resolved(self, device: str | torch.device = "cpu") -> TrainSettings:
+        """With a number for ``micro_tokens``: enough to keep the chip busy, no more."""
+        if self.micro_tokens is not None:
+            return self
+        enough = 2048 if str(device).startswith("cpu") else 16_384
+        return replace(self, micro_tokens=min(self.batch_tokens, enough))
 
     def compute_dtype(self, device: str | torch.device = "cpu") -> torch.dtype:
         """What weights are loaded in for this run: by probe, unless the settings say."""
