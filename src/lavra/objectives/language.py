@@ -7,7 +7,7 @@ once (``model/chunked.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lavra.model.base import Model
 from lavra.model.experts import balance_loss
 from lavra.model.heads import cross_entropy, log_probabilities
-from lavra.objectives.objective import IGNORE, Batch, hidden_states
+from lavra.objectives.objective import IGNORE, Batch
 from lavra.objectives.packing import Row
 
 
@@ -25,11 +25,14 @@ class LanguageModel:
     """Σ w · -log p(target), and Σ w, over targets that are not ignored.
 
     ``label_smoothing`` and ``z_loss``: as ``heads.cross_entropy`` takes them, where all weights are 1. A model with
-    experts adds its balance loss, weighted by its config, once a target.
+    experts adds its balance loss, weighted by its config, once a target. ``shift``: while training, attention is in
+    groups of so many places, shifted by half a group in half of the heads (LongLoRA, Chen et al. 2024, section 3.2); in
+    use it is full.
     """
 
     label_smoothing: float = 0.0
     z_loss: float = 0.0
+    shift: int | None = None
 
     def collate(self, examples: Sequence[Row]) -> Batch:
         """Rows of one length, as they are; what is padding in all of them is cut off."""
@@ -50,7 +53,10 @@ class LanguageModel:
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         assert isinstance(model, Model)
         assert batch.targets_BT is not None
-        hidden_BTC = hidden_states(model, batch)
+        mask = batch.mask(causal=model.config.causal)
+        if self.shift is not None and model.training:
+            mask = replace(mask, shift=self.shift)
+        hidden_BTC = model(batch.ids_BT, mask=mask)
         if batch.weights_BT is None:
             total, count = cross_entropy(
                 model,

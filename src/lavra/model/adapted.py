@@ -1,0 +1,45 @@
+"""A model with adapters over it, ready to be used: each merged into the weights, so that it costs no time at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lavra.model.adapter_files import load_adapter, recorded_context
+from lavra.model.base import Model
+from lavra.model.families import BY_MODEL_TYPE
+from lavra.model.families.family import Family
+from lavra.model.weights import load_model
+from lavra.model.writing import choose, same_config
+
+
+def named_as(model: Model) -> tuple[str, Family]:
+    """The type and family that the world's files would have this model in: whose names adapters speak of, whatever
+    format the model came in."""
+    kind, family, _ = choose(model, BY_MODEL_TYPE, None, same=same_config)
+    return kind, family
+
+
+def load_adapted(
+    path: Path,
+    adapters: Sequence[Path],
+    *,
+    dtype: torch.dtype,
+    device: str | torch.device = "cpu",
+    base_sha256: str = "",
+) -> Model:
+    """The model at ``path`` with each of ``adapters`` (directories) merged in, in their order.
+
+    ``base_sha256``: of ``path``; an adapter for another base is refused by it. The context is the longest that an
+    adapter was trained for. Sums are made in float32 and rounded once to ``dtype``, an adapter at a time.
+    """
+    context = max((recorded_context(adapter) for adapter in adapters), default=0) or None
+    model = load_model(path, dtype=dtype, device=device, context=context)
+    if adapters:
+        _, family = named_as(model)
+        for adapter in adapters:
+            model = load_adapter(model, family, adapter, base_sha256=base_sha256).merge()
+            model.requires_grad_(False)
+    return model.eval()
