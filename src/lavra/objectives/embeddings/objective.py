@@ -69,9 +69,8 @@ class Embedding:
         labels = torch.tensor([example.label for example in examples], dtype=torch.float32)
         extra = {"labels": labels}
         if self.loss_of.labels == "vector":
-            shape = (columns, -1)
             taught = [np.broadcast_to(np.atleast_2d(_given(e)), (columns, _given(e).shape[-1])) for e in examples]
-            extra["vectors"] = torch.from_numpy(np.stack(taught, 1).reshape(shape[0], len(examples), -1).copy())
+            extra["vectors"] = torch.from_numpy(np.stack(taught, 1))
         return Batch(ids_BT=ids_BT, segments_BT=segments_BT, extra=extra)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
