@@ -120,7 +120,8 @@ def hugging_face(directory: Path, options: argparse.Namespace, pipe: Connection,
     for ids, question in make_texts(options.texts, options.length):
         data.append({"input_ids": ids.tolist(), "labels": [-100] * question + ids[question:].tolist()})
     mean = statistics.fmean(len(example["input_ids"]) for example in data)
-    per_pass = max(1, round(options.micro / mean))
+    # Padded to the longest of a batch, whose logits Trainer makes at once: half as many texts, or 16 GB do not do.
+    per_pass = max(1, round(options.micro / mean / (1 if packed else 2)))
 
     def pad(examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         longest = max(len(example["input_ids"]) for example in examples)
@@ -132,6 +133,7 @@ def hugging_face(directory: Path, options: argparse.Namespace, pipe: Connection,
         real = torch.tensor([[1] * len(e["input_ids"]) + [0] * (longest - len(e["input_ids"])) for e in examples])
         return found | {"attention_mask": real}
 
+    passes = max(1, round(options.batch / mean / per_pass))
     flatten = DataCollatorWithFlattening(return_tensors="pt")
     lengths: list[int] = []
 
@@ -158,7 +160,7 @@ def hugging_face(directory: Path, options: argparse.Namespace, pipe: Connection,
 
     arguments = TrainingArguments(
         output_dir=str(directory / ("packed" if packed else "padded")), max_steps=10_000, bf16=True, use_cpu=True,
-        per_device_train_batch_size=per_pass, gradient_accumulation_steps=max(1, options.batch // options.micro),
+        per_device_train_batch_size=per_pass, gradient_accumulation_steps=passes,
         learning_rate=1e-5, lr_scheduler_type="cosine", logging_strategy="steps", logging_steps=1, report_to=[],
         save_strategy="no", disable_tqdm=True, dataloader_num_workers=0, remove_unused_columns=False,
         **({} if packed else grouping(TrainingArguments)),
