@@ -111,7 +111,7 @@ class Trainer:
         blocks = [block for name, block in self.model.named_modules() if _is_block(name)]
         if self.settings.checkpointing:
             recompute(blocks)
-        if self.settings.compile:
+        if self.settings.compile and self.device.type == "cuda":
             for block in blocks:
                 block.compile()
         self.model.train()

@@ -51,6 +51,7 @@ class TrainSettings:
     checkpointing: bool = False
     """Blocks keep only their input and are computed again in the backward pass: less memory, a third more time."""
     compile: bool = False
+    """Blocks by torch.compile, on a GPU. On a CPU it is not done: compiling takes longer than it saves."""
     distributed: Distributed = "none"
     # What is kept
     save_every: int = 0
