@@ -167,10 +167,7 @@ class Assistant:
             LavraError: if the question alone leaves no room for an answer.
         """
         room = self.context_length - reserve
-        sources = [
-            Source(number, passage_place(passage.source, passage.page, passage.headings), plain(passage.text))
-            for number, passage in enumerate(passages[: self.settings.read], start=1)
-        ]
+        sources = as_sources(passages[: self.settings.read])
         while True:
             turns = self.prompt.turns(question, sources, language=language, history=history)
             ids = self.engine.tokenizer.encode_chat(turns)
@@ -284,6 +281,14 @@ def stream(
         completion_tokens=tokens,
         timings=timings,
     )
+
+
+def as_sources(passages: Sequence[Passage]) -> list[Source]:
+    """Passages as a prompt shows them, numbered: in use, and in what a model is trained on (``questions.raft``)."""
+    return [
+        Source(number, passage_place(passage.source, passage.page, passage.headings), plain(passage.text))
+        for number, passage in enumerate(passages, start=1)
+    ]
 
 
 def _quote(sources: Sources, place: Support) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lavra.cli.leaving import leave
+from lavra.cli.tuning import register as register_tuning
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ DirectoryOption = Annotated[
 RoleOption = Annotated[
     list[str] | None,
     typer.Option("--role", "-r", help="A role of the reader; repeat for several. Everybody is 'public'."),
+]
+AdapterOption = Annotated[
+    str | None, typer.Option("--adapter", help="What `lavra tune` made: its id, the beginning of one, or its name.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -178,6 +182,85 @@ def index(
 
 
 @app.command()
+def questions(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("questions.jsonl"),
+    count: Annotated[int, typer.Option(min=1, help="At most so many.")] = 200,
+    by: Annotated[str, typer.Option(help="rules, model or both.")] = "rules",
+    model: Annotated[str | None, typer.Option(help="A model on this machine that writes them.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="The address of an OpenAI-compatible server that writes them; it gets passages.")
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="The model to ask for there.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the server's key.")] = None,
+    language: Annotated[str, typer.Option(help="pt, en, es, or auto: each document's own.")] = "auto",
+    unanswerable: Annotated[float, typer.Option(help="Share of questions that nothing answers.")] = 0.1,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Documents outside the corpus, to ask what it does not answer.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="TRAIN:TEST, by document; none for no split.")] = "80:20",
+    raft: Annotated[Path | None, typer.Option(help="Write training conversations with sources here as well.")] = None,
+    raft_without: Annotated[float, typer.Option(help="Share of these whose source is left out.")] = 0.2,
+    edited: Annotated[
+        Path | None, typer.Option("--from", help="Make nothing: check this edited file (and write --raft from it).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same questions.")] = 0,
+    role: RoleOption = None,
+    as_json: JsonOption = False,
+    workspace: DirectoryOption = None,
+) -> None:
+    """Make questions with answers and sources from the documents: to test, to tune the search, to train on."""
+    from lavra.cli.console import progress
+    from lavra.store.files import write_atomically
+    from lavra.workspace.questioning import QuestionSettings, asker, parse_split, read_edited, write_raft
+    from lavra.workspace.questioning import questions as make_questions
+
+    here = _workspace(workspace)
+    roles = role or ["public"]
+    if edited:
+        items = read_edited(here, edited, roles=roles)
+        print(f"{len(items)} questions in {edited}, each as it has to be.")
+    else:
+        settings = QuestionSettings(count, by, language, unanswerable, parse_split(split), seed=seed)  # type: ignore[arg-type]
+        writer = asker(here, by, model=model, endpoint=endpoint, endpoint_model=endpoint_model, key_env=key_env)
+        with progress() as report:
+            made = make_questions(here, settings, writer=writer, held_out_from=held_out, roles=roles, progress=report)
+        data = (made.artifact.path / "questions.jsonl").read_bytes()
+        if out.exists() and out.read_bytes() != data and not overwrite:
+            raise LavraError(f"{out} is there and differs, edited perhaps: give another --out, or --overwrite.")
+        write_atomically(out, data)
+        items = list(made.items)
+        if as_json:
+            print(
+                json.dumps({"artifact": made.artifact.id, "out": str(out), **made.report}, ensure_ascii=False, indent=2)
+            )
+        else:
+            _show_questions(made.report, out, made.artifact.id)
+    if raft:
+        with progress() as report:
+            counts = write_raft(here, items, raft, without=raft_without, seed=seed, roles=roles, progress=report)
+        said = f"{counts['answered']} answered, {counts['refused']} refused"
+        print(f"{counts['conversations']} conversations in {raft}: {said}.", file=sys.stderr if as_json else sys.stdout)
+    if not as_json:
+        print("Next: read and edit the file, then lavra questions --from FILE, or lavra index --questions FILE")
+
+
+def _show_questions(report: Any, out: Path, id: str) -> None:
+    def listed(counts: dict[str, int]) -> str:
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+    print(f"{report['questions']} questions of {report['documents']} documents in {out} ({id}).")
+    print(f"  {listed(report['kinds'])}")
+    print(f"  {listed(report['languages'])}; {report['unanswerable']} that nothing answers; {listed(report['splits'])}")
+    if report["refused"]:
+        print(f"Refused: {listed(report['refused'])}.")
+    if report["model"]:
+        print(f"The model: {listed(report['model'])}.")
+    if not report["retrieval_checked"]:
+        print("Whether the search finds their sources was not checked: there is no index that is up to date.")
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
     role: RoleOption = None,
@@ -189,6 +272,7 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer at this text; repeat for several.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    adapter: AdapterOption = None,
     as_json: JsonOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
@@ -199,7 +283,7 @@ def ask(
     from lavra.cli.console import show_answer
     from lavra.inference.sampler import validate
 
-    here = _workspace(workspace)
+    here = _writing_with(_workspace(workspace), adapter)
     here.ready()
     _require_models(here)
     assistant = here.assistant()
@@ -235,10 +319,11 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve the network without keys: everybody may ask.")
     ] = False,
+    adapter: AdapterOption = None,
     workspace: DirectoryOption = None,
 ) -> None:
     """Serve the assistant: a page for people at /, an OpenAI-compatible API under /v1."""
-    here = _workspace(workspace)
+    here = _writing_with(_workspace(workspace), adapter)
     here.ready()
     _require_models(here)
     _serve(here, host, port, insecure=insecure)
@@ -311,14 +396,28 @@ def demo(
     leave("Stopped. `lavra demo` starts it again; what was built is kept.", 0)
 
 
+def _writing_with(here: Workspace, adapter: str | None) -> Workspace:
+    """The workspace with what was tuned instead of its generator."""
+    from lavra.workspace.generators import tuned
+
+    if adapter is None:
+        return here
+    if tuned(here, adapter) is None:
+        raise LavraError(f"nothing that was tuned is called {adapter!r}: `lavra trace` lists what there is.")
+    return here.writing_with(adapter)
+
+
 def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:
     """Pull the workspace's models the first time they are needed, saying so."""
     from lavra.cli.console import progress
     from lavra.model.hub import resolve
+    from lavra.workspace.generators import tuned
     from lavra.workspace.workspace import pulling
 
     models = here.settings.models
     for reference in (models.embedder,) if embedder_only else (models.embedder, models.generator):
+        if tuned(here, reference) is not None:
+            continue
         try:
             resolve(here._beside(reference))
         except LavraError:
@@ -604,3 +703,6 @@ def keys_remove(name: Annotated[str, typer.Argument()], workspace: DirectoryOpti
 
     remove(_workspace(workspace), name)
     print(f"Removed the key {name!r}; start the server again.")
+
+
+register_tuning(app)

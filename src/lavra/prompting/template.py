@@ -96,8 +96,8 @@ class PromptTemplate:
         return self.render("quoting", language)
 
 
-def load_template(reference: str = DEFAULT) -> PromptTemplate:
-    """A template that comes with Lavra, by name, or a TOML file, by path.
+def load_template(reference: str = DEFAULT, texts: Sequence[str] = _TEXTS) -> PromptTemplate:
+    """A template that comes with Lavra, by name, or a TOML file, by path, with these ``texts`` in each language.
 
     Raises:
         LavraError: for a file that is not there or lacks something, naming both.
@@ -114,9 +114,9 @@ def load_template(reference: str = DEFAULT) -> PromptTemplate:
         raise LavraError(f"there is no prompt {reference!r}: give a TOML file or one of {known}.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LavraError(f"the prompt {path} cannot be read: {error}") from error
-    texts = {key: value for key, value in values.items() if isinstance(value, dict)}
-    missing = [f"[{language}] {name}" for language, entry in texts.items() for name in _TEXTS if name not in entry]
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    missing = [f"[{language}] {name}" for language, entry in tables.items() for name in texts if name not in entry]
     missing += [key for key in ("name", "version") if key not in values]
-    if missing or not texts:
+    if missing or not tables:
         raise LavraError(f"the prompt {path} lacks {', '.join(missing) or 'a table for any language, such as [en]'}.")
-    return PromptTemplate(values["name"], int(values["version"]), tuple(values.get("techniques", ())), texts)
+    return PromptTemplate(values["name"], int(values["version"]), tuple(values.get("techniques", ())), tables)

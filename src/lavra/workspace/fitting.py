@@ -41,6 +41,8 @@ class Fitted:
 def read_questions(path: Path) -> list[Question]:
     """Questions from a JSONL file: ``{"text": "…", "docs": ["guide/en/install.md"]}`` a line.
 
+    The rows that ``lavra questions`` writes are such questions too.
+
     Raises:
         LavraError: naming the file, the line and what is wrong with it.
     """
@@ -54,6 +56,8 @@ def read_questions(path: Path) -> list[Question]:
             continue
         try:
             row: Any = json.loads(line)
+            if "question" in row:  # made by `lavra questions`, and edited perhaps
+                row = {"text": row["question"], "docs": [row["document"]] if row.get("answerable", True) else []}
             text, docs = row["text"], row["docs"]
             if not (isinstance(text, str) and text.strip() and isinstance(docs, list)):
                 raise TypeError

@@ -17,7 +17,7 @@ from pathlib import Path
 from lavra.assistants.sentences import sentences
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
-from lavra.store import Draft
+from lavra.store import Artifact, Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
 from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent, stated_licences
@@ -89,6 +89,9 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             and artifact.id != remaining.id
             and any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
         ]
+        holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
+        for unfinished in (store.root / "questioning").glob("*.jsonl"):  # answers of a model that was interrupted
+            unfinished.unlink()
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
         progress("Erasing", 2, 4)
@@ -117,6 +120,12 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         store.ledger.append("forget", document=document.id, text=document.hash, complete=receipt.complete)
         progress("Erasing", 4, 4)
     return receipt
+
+
+def asks_about(artifact: Artifact, source: str) -> bool:
+    """Whether a set of questions quotes the document."""
+    path = artifact.path / "questions.jsonl"
+    return path.exists() and any(json.loads(line)["document"] == source for line in path.open(encoding="utf-8"))
 
 
 def find_document(workspace: Workspace, name: str) -> Document:

@@ -12,6 +12,7 @@ for event in lavra.ask("Quando vence o contrato?", roles=["legal"]):
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lavra.assistants.events import Event
     from lavra.store import Trace
     from lavra.workspace.forgetting import Receipt
+    from lavra.workspace.questioning import Questions
 
 
 def init(directory: str | Path = ".", *, name: str | None = None) -> Workspace:
@@ -41,6 +43,16 @@ def index(*, rebuild: bool = False) -> Indexed:
 def ask(question: str, *, roles: Sequence[str] = ("public",), **options: Any) -> Iterator[Event]:
     """Answer a question from the documents, as a stream of events."""
     return Workspace.find().ask(question, roles=roles, **options)
+
+
+def questions(**options: Any) -> Questions:
+    """Make questions with answers and sources from the documents; the options are ``QuestionSettings``' fields, and
+    ``writer``, ``held_out_from`` and ``roles`` of ``lavra.workspace.questioning.questions``."""
+    from lavra.workspace import questioning
+
+    names = {field.name for field in fields(questioning.QuestionSettings)}
+    settings = questioning.QuestionSettings(**{name: options.pop(name) for name in names & options.keys()})
+    return questioning.questions(Workspace.find(), settings, **options)
 
 
 def serve(host: str | None = None, port: int | None = None, *, insecure: bool = False) -> None:
