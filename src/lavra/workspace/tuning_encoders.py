@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.1
 MOST_HELD_OUT = 500
+FEWEST_TO_CALIBRATE = 50
+"""Texts below which a temperature would be fitted to chance; then it stays 1."""
 FORMAT = 1
 
 
@@ -444,7 +446,8 @@ def _calibrated(
     from lavra.training.classes import fit_temperature, judge, judge_many, reliability, reliability_diagram
 
     many = objective.many
-    temperature = fit_temperature(*predict(model, objective, choosing), many=many)
+    enough = len(choosing) >= FEWEST_TO_CALIBRATE
+    temperature = fit_temperature(*predict(model, objective, choosing), many=many) if enough else 1.0
     logits, truth = predict(model, objective, test)
 
     def believed(z: Any) -> Any:
