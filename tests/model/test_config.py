@@ -239,3 +239,9 @@ def test_values_that_no_part_can_have_are_refused_by_name(kind: type, data: st.D
 def test_a_contradiction_is_told_with_its_field_and_reason(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(LavraError, match=sentence):
         ModelConfig(**{**REQUIRED, **changes})
+
+
+def test_an_image_tower_cannot_stand_under_a_decoder() -> None:
+    tower = put_together(TOWER)
+    with pytest.raises(LavraError, match=r"encoder is .*an image tower stands beside a stack, as vision"):
+        ModelConfig(**{**REQUIRED, "encoder": tower})

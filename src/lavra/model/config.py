@@ -413,6 +413,8 @@ def _check_parts(config: ModelConfig) -> None:
     encoder = config.encoder
     if encoder is not None and (not config.causal or encoder.causal):
         _refuse(config, "encoder", "an encoder-decoder is a causal stack over one that is not")
+    if encoder is not None and encoder.image is not None:
+        _refuse(config, "encoder", "it must read text; an image tower stands beside a stack, as vision")
     if encoder is not None and config.norm_position == "both":
         _refuse(config, "norm_position", "cross-attention has one norm")
     if encoder is not None and encoder.width != config.width:
