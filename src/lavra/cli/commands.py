@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lavra.cli.aligning import register as register_aligning
 from lavra.cli.leaving import leave
 from lavra.cli.tuning import register as register_tuning
 from lavra.errors import LavraError
@@ -706,3 +707,6 @@ def keys_remove(name: Annotated[str, typer.Argument()], workspace: DirectoryOpti
 
 
 register_tuning(app)
+
+
+register_aligning(app)
