@@ -403,11 +403,13 @@ def _split(items: Sequence[Item], making: _Making) -> list[Item]:
     order = sorted(groups, key=lambda name: digest([making.settings.seed, name]))
     wanted, taken = share * len(items), 0
     test: set[str] = set()
-    for name in order if len(order) > 1 else ():
+    for name in order:
         size = len(groups[name])
-        if taken + size / 2 <= wanted or (not test and share > 0 and size <= 2 * wanted):
+        if wanted and taken + size / 2 <= wanted and len(test) < len(order) - 1:
             test.add(name)
             taken += size
+    if wanted and not test and len(order) > 1:  # few documents: rather a test that is too large than none
+        test.add(min(order, key=lambda name: len(groups[name])))
     sided = [replace(item, split="test" if name in test else "train") for name in order for item in groups[name]]
     training = [
         making.by_source[s].text for s in {i.document for i in sided if i.split == "train"} & making.by_source.keys()

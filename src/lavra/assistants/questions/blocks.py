@@ -137,6 +137,36 @@ def table_lines(block: Block) -> list[tuple[int, int]]:
     return found
 
 
+_ARTICLES = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "o",
+        "a",
+        "os",
+        "as",
+        "um",
+        "uma",
+        "uns",
+        "umas",
+        "el",
+        "la",
+        "los",
+        "las",
+        "un",
+        "una",
+        "unos",
+        "unas",
+        "lo",
+        "all",
+        "both",
+        "most",
+        "many",
+    ]
+)
+
+
 class Names:
     """Which words of a document are names: written with a capital inside sentences, never without."""
 
@@ -154,7 +184,16 @@ class Names:
             return True
         return self._large[bare] > 0 and self._small[bare.lower()] == 0
 
+    def common(self, word: str) -> bool:
+        """Whether a word that begins a sentence is known to be no name: an article, or written small elsewhere."""
+        small = word.strip("“”\"'’‘()[]").lower()
+        return small in _ARTICLES or self._small[small] > 0
+
     def inside(self, phrase: str) -> str:
         """A phrase that began a sentence, as it stands inside one."""
         first, _, rest = phrase.partition(" ")
-        return phrase if self.proper(first) else f"{first[:1].lower()}{first[1:]}{' ' if rest else ''}{rest}"
+        return (
+            phrase
+            if self.proper(first) or not self.common(first)
+            else f"{first[:1].lower()}{first[1:]}{' ' if rest else ''}{rest}"
+        )

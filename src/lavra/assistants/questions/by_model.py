@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
 def _ask(
     writer: Writer, template: PromptTemplate, document: Document, chunk: Chunk, language: str
 ) -> list[dict[str, Any]]:
-    values = {"count": PER_PASSAGE, "title": document.title, "text": plain(chunk.text)}
+    values = {"count": PER_PASSAGE, "title": document.title, "passage": plain(chunk.text)}
     turns: list[Turn] = [
         {"role": role, "content": template.render(text, language, **values)}
         for role, text in (("system", "system"), ("user", "user"))

@@ -33,8 +33,9 @@ _NOT_TERMS = re.compile(
     r"^(?:this|that|these|those|it|there|here|he|she|they|we|you|i|what|which|who|whose|if|when|where|why|how|while|"
     r"each|every|all|some|no|none|one|another|both|others|its|his|her|their|your|my|our|as|in|on|at|by|for|from|with|"
     r"to|after|before|since|until|because|although|but|and|or|so|nor|then|also|only|most|many|few|more|first|second|"
+    r"long|even|just|during|under|over|between|among|despite|according|within|without|through|about|against|like|unlike|upon|however|later|early|once|now|often|"
     r"third|last|next|same|such|other|anything|everything|nothing|something|thus|yet|today|part|result|reason)\b"
-    r"|\b(?:and|or|that|which|who|because|if|when|but|where|than|is|are|was|were|has|have|can|will|must|should|not)\b",
+    r"|\b(?:and|or|that|which|who|because|if|when|but|where|than|whether|now|often|examples?|is|are|was|were|has|have|can|will|must|should|not)\b",
     re.IGNORECASE,
 )
 _TERM = r"(?:(?P<article>A|An|The) )?(?P<term>[\w.`’'/-]+(?: [\w.`’'/-]+){0,4})"
@@ -98,7 +99,7 @@ _WHO = re.compile(
     rf"^(?P<subject>The (?:[\w-]+ )?(?P<role>{_ROLES}) of [^,;.]+?) (?P<be>is|was) (?P<answer>{NAME}|(?-i:[A-Z]\w+))[.,]"
 )
 _WHERE = re.compile(
-    r"^(?P<subject>.+?) (?P<aux>is|are|was|were) (?P<verb>located|situated|kept|stored|found|buried|born|based|headquartered|held) "
+    r"^(?P<subject>.+?) (?P<aux>is|are|was|were) (?P<verb>located|situated|kept|stored|buried|born|headquartered) "
     r"(?P<answer>(?:in|on|at|near|under|below|beside) (?:[^,;.]|\.(?=\w))+)(?P<more>[.,;])"
 )
 _IMPERATIVE = frozenset(
@@ -243,7 +244,12 @@ def sentence(text: str, names: Names) -> Iterator[Made]:
         do = "did" if past else "does"
         base = _PAST[verb] if past else _PRESENT[verb]
         yield Made("date", asked(f"when {do} {names.inside(m['subject'])} {base}{m['rest']}"), m["answer"])
-    if (m := _HAVE.match(text)) and _subject(m["subject"]) and short(m["rest"]):
+    if (
+        (m := _HAVE.match(text))
+        and _subject(m["subject"])
+        and short(m["rest"])
+        and not m["noun"].startswith(("more ", "other "))
+    ):
         verb = m["verb"]
         base = "have" if verb in ("has", "had") else verb.removesuffix("s")
         do = "did" if verb == "had" else "does" if verb.endswith("s") else "do"
@@ -269,7 +275,7 @@ def sentence(text: str, names: Names) -> Iterator[Made]:
     if m := _WHO.match(text):
         who = "what" if m["role"] in ("capital", "headquarters") else "who"
         yield Made("name", asked(f"{who} {m['be']} {names.inside(m['subject'])}"), m["answer"])
-    if (m := _WHERE.match(text)) and _subject(m["subject"]):
+    if (m := _WHERE.match(text)) and _subject(m["subject"]) and " and " not in m["answer"]:
         yield Made("place", asked(f"where {m['aux']} {names.inside(m['subject'])} {m['verb']}"), m["answer"])
     if (m := _TO.match(text)) and m["verb"] not in ("be", "have", "do", "what", "that", "this", "all"):
         then = re.match(r"(?:first |then )?([a-z]+)", m["then"])

@@ -35,7 +35,7 @@ _NOT_TERMS = re.compile(
     r"cada|tod[oa]s?|alguns?|algumas?|nenhuma?|outr[oa]s?|ambos|seus?|suas?|meus?|minhas?|em|no|na|nos|nas|por|pelo|pela|"
     r"com|sem|para|de|do|da|após|depois|antes|desde|até|mas|e|ou|então|também|só|apenas|mais|muit[oa]s?|pouc[oa]s?|primeir[oa]|"
     r"segund[oa]|últim[oa]|mesm[oa]|tal|tudo|nada|algo|assim|hoje|aqui|lá|já|não|sim|há|é|são|parte|isto)\b"
-    r"|\b(?:e|ou|que|porque|se|quando|mas|onde|é|são|foi|foram|tem|têm|pode|deve|não|está|estão)\b",
+    r"|\b(?:e|ou|que|porque|se|quando|mas|onde|exemplos?|agora|é|são|foi|foram|tem|têm|pode|deve|não|está|estão)\b",
     re.IGNORECASE,
 )
 _TERM = rf"(?:(?P<article>{_ARTICLE}) )?(?P<term>[\w.’'/-]+(?: [\w.’'/-]+){{0,5}}?)"
@@ -265,7 +265,7 @@ def sentence(text: str, names: Names) -> Iterator[Made]:
     if m := _WHO.match(text):
         who = "qual" if m["role"] in ("capital", "sede") else "quem"
         yield Made("name", asked(f"{who} {m['verb']} {names.inside(m['subject'])}"), m["answer"])
-    if (m := _WHERE.match(text)) and _subject(m["subject"]):
+    if (m := _WHERE.match(text)) and _subject(m["subject"]) and " e " not in m["answer"]:
         yield Made("place", asked(f"onde {m['verb']} {names.inside(m['subject'])}"), m["answer"])
     if (m := _TO.match(text)) and _can_be_asked(m["do"]) and len(m["do"].split()) > 1:
         then = re.match(r"(?:primeiro )?([\wà-ÿ]+)", m["then"])
@@ -282,6 +282,8 @@ def _definitions(text: str, names: Names) -> Iterator[Made]:
         if not (m := pattern.match(text)) or _NOT_TERMS.search(m["term"]) or _EMPTY.match(m["what"]):
             continue
         article, term, be = m["article"], m["term"], m["be"]
+        if article is None and re.match(rf"{_INFINITIVE} ", term.lower()):
+            continue  # "Realizar um curso é …"
         person = pattern is _DEFINITION and bool(_PERSON.match(m["what"]))
         if article in ("O", "A", "Os", "As") and " " not in term and term.lower() in _VAGUE:
             return

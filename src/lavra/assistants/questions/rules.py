@@ -45,6 +45,16 @@ _ENTRY = re.compile(r"^(?P<term>[^\W\d_][\w /’'.-]{1,48}?)(?P<mark>: | — | �
 _GLOSSARY = re.compile(
     r"gloss|defini|terms\b|termos|términos|vocabul|conceitos|conceptos|concepts|siglas|abbrevia", re.IGNORECASE
 )
+_POINTING = {
+    "en": re.compile(
+        r"\b(?:this|these|those|that (?!\w+s\b|is|are|was|were|has|have|can|the|a|an|it|you|they)\w+) ", re.IGNORECASE
+    ),
+    "pt": re.compile(
+        r"\b(?:[dn]?ess[ae]s?|[dn]?est[ae]s?|[dn]?este|[dn]?esse|[dn]?aquel[ae]s?|também)\b", re.IGNORECASE
+    ),
+    "es": re.compile(r"\b(?:es[ae]s?|esos|est[ae]s?|este|estos|aquel\w*|también)\b", re.IGNORECASE),
+}
+"""Words that point at what stands before a sentence."""
 
 
 def make(document: Document) -> list[Item]:
@@ -101,6 +111,8 @@ def _of_paragraph(
         sentence = clean(document.text[start:end])
         if 4 <= len(sentence.split()) <= 60 and sentence[:1].isupper():
             for made in grammar.sentence(sentence, names):
+                if made.kind == "definition" and _POINTING[grammar.CODE].search(sentence):
+                    continue  # "X is a part of this plan": by itself that says nothing
                 yield _placed(item, document, made.kind, made.question, (start, end), made.answer)
 
 

@@ -25,9 +25,9 @@ _ARTICLE = r"(?:El|La|Los|Las|Un|Una)"
 _NOT_TERMS = re.compile(
     r"^(?:él|ella|ellos|ellas|eso|esto|est[ea]s?|estos|es[ae]s?|esos|aquel\w*|que|qué|cual|cuál|quien|si|cuando|donde|como|porque|"
     r"cada|tod[oa]s?|algun[oa]s?|ningun[oa]?|otr[oa]s?|ambos|sus?|mis?|en|por|con|sin|para|de|del|tras|después|antes|desde|hasta|"
-    r"pero|y|o|entonces|también|sólo|solo|más|much[oa]s?|poc[oa]s?|primer[oa]?|segund[oa]|últim[oa]|mism[oa]|tal|todo|nada|algo|"
+    r"pero|y|o|entonces|también|sólo|solo|más|much[oa]s?|poc[oa]s?|primer[oa]?|segund[oa]|últim[oa]|mism[oa]|tal|todo|nada|algo|un[oa]|"
     r"así|hoy|aquí|allí|ya|no|sí|hay|es|son|parte)\b"
-    r"|\b(?:y|o|u|e|que|porque|si|cuando|pero|donde|es|son|fue|fueron|tiene|tienen|puede|debe|no|está|están)\b",
+    r"|\b(?:y|o|u|e|que|porque|si|cuando|pero|donde|ejemplos?|ahora|menudo|es|son|fue|fueron|tiene|tienen|puede|debe|no|está|están)\b",
     re.IGNORECASE,
 )
 _TERM = rf"(?:(?P<article>{_ARTICLE}) )?(?P<term>[\w.’'/-]+(?: [\w.’'/-]+){{0,5}}?)"
@@ -236,7 +236,7 @@ def sentence(text: str, names: Names) -> Iterator[Made]:
     if m := _WHO.match(text):
         who = "cuál" if m["role"] in ("capital", "sede") else "quién"
         yield Made("name", _asked(f"{who} {m['verb']} {names.inside(m['subject'])}"), m["answer"])
-    if (m := _WHERE.match(text)) and _subject(m["subject"]):
+    if (m := _WHERE.match(text)) and _subject(m["subject"]) and " y " not in m["answer"]:
         yield Made("place", _asked(f"dónde {m['verb']} {names.inside(m['subject'])}"), m["answer"])
     if (m := _TO.match(text)) and _can_be_asked(m["do"]) and len(m["do"].split()) > 1:
         then = re.match(r"(?:primero )?([\wà-ÿ]+)", m["then"])
