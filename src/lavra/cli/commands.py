@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lavra.cli.aligning import register as register_aligning
+from lavra.cli.encoders import register as register_encoders
 from lavra.cli.leaving import leave
 from lavra.cli.tuning import register as register_tuning
 from lavra.errors import LavraError
@@ -707,6 +708,5 @@ def keys_remove(name: Annotated[str, typer.Argument()], workspace: DirectoryOpti
 
 
 register_tuning(app)
-
-
+register_encoders(app)
 register_aligning(app)

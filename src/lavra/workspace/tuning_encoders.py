@@ -84,13 +84,15 @@ def tune_embedder(
     negatives: int = 0,
     dimensions: Sequence[int] = (),
     settings: EncoderSettings | None = None,
+    roles: Sequence[str] = (),
     progress: Progress = silent,
     callbacks: Sequence[Callback] = (),
 ) -> Tuned:
     """Tune an embedder on ``pairs`` (a file), or on those that the workspace's documents and ``questions`` give.
 
     ``loss``: a name of ``objectives.embeddings.LOSSES``; by default CoSENT for graded pairs, else multiple negatives.
-    ``negatives``: mined for each pair. ``dimensions``: Matryoshka's. A tenth is held out, by document.
+    ``negatives``: mined for each pair. ``dimensions``: Matryoshka's. ``roles``: whose documents are learned from
+    besides the public ones. A tenth is held out, by document.
     """
     from lavra.inference.embedder import Embedder, read_recipe
     from lavra.inference.embedder_writing import save_embedder
@@ -103,7 +105,7 @@ def tune_embedder(
 
     settings = settings or EncoderSettings()
     found = _base(workspace, settings, "encoder")
-    data, notes = gather_pairs(workspace, pairs, questions)
+    data, notes = gather_pairs(workspace, pairs, questions, roles)
     graded = data[0].score is not None
     name = loss or ("cosent" if graded else "multiple-negatives")
     if name not in LOSSES or name == "mse":
@@ -176,8 +178,14 @@ def tune_embedder(
     return _make(workspace, inputs, recipe, build, outcome, notes)
 
 
-def gather_pairs(workspace: Workspace, pairs: Path | None, questions: Path | None) -> tuple[list[Pair], list[str]]:
-    """The pairs of a file, or of the workspace's documents and a file of questions; and what was refused."""
+def gather_pairs(
+    workspace: Workspace, pairs: Path | None, questions: Path | None, roles: Sequence[str] = ()
+) -> tuple[list[Pair], list[str]]:
+    """The pairs of a file, or of the workspace's documents and a file of questions; and what was refused.
+
+    Of documents that everybody may read, and those that one of ``roles`` may: a model is for all who use it.
+    """
+    from lavra.corpus.document import PUBLIC
     from lavra.corpus.ingest import load_documents
     from lavra.corpus.pairs import document_pairs, question_pairs, read_pairs, unit_scores
     from lavra.corpus.tables import describe
@@ -189,10 +197,12 @@ def gather_pairs(workspace: Workspace, pairs: Path | None, questions: Path | Non
     corpus = workspace.corpus()
     if corpus is None:
         raise LavraError("there are no documents to make pairs of: run `lavra ingest FOLDER`, or give a file of pairs.")
-    found = document_pairs(load_documents(corpus.path))
+    readable = {PUBLIC, *roles}
+    documents = [document for document in load_documents(corpus.path) if readable & set(document.roles)]
+    found = document_pairs(documents)
     notes = []
     if questions is not None:
-        asked = question_pairs(questions, load_documents(corpus.path))
+        asked = question_pairs(questions, documents)
         if asked.refused:
             notes.append(f"refused {len(asked.refused)} questions: {describe(asked.refused)}")
         found += asked.pairs
@@ -240,6 +250,7 @@ def tune_reranker(
     questions: Path | None = None,
     negatives: int = 4,
     settings: EncoderSettings | None = None,
+    roles: Sequence[str] = (),
     progress: Progress = silent,
     callbacks: Sequence[Callback] = (),
 ) -> Tuned:
@@ -257,7 +268,7 @@ def tune_reranker(
 
     settings = settings or EncoderSettings(batch=16)
     found = _base(workspace, settings, "encoder")
-    data, notes = gather_pairs(workspace, pairs, questions)
+    data, notes = gather_pairs(workspace, pairs, questions, roles)
     graded = data[0].score is not None
     recipe = {
         "task": "rerank", "format": FORMAT, "data": _digest(data), "negatives": negatives, **_recipe(settings),
