@@ -44,6 +44,11 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+def listed(text: str) -> frozenset[str]:
+    """The words of a list."""
+    return frozenset(text.split())
+
+
 def clean(text: str) -> str:
     """Text on one line, without Markdown's marks."""
     return " ".join(_MARKS.sub("", _LINK.sub(r"\1", text)).split())
@@ -137,34 +142,7 @@ def table_lines(block: Block) -> list[tuple[int, int]]:
     return found
 
 
-_ARTICLES = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "o",
-        "a",
-        "os",
-        "as",
-        "um",
-        "uma",
-        "uns",
-        "umas",
-        "el",
-        "la",
-        "los",
-        "las",
-        "un",
-        "una",
-        "unos",
-        "unas",
-        "lo",
-        "all",
-        "both",
-        "most",
-        "many",
-    ]
-)
+_ARTICLES = listed("""the a an o os as um uma uns umas el la los las un una unos unas lo all both most many""")
 
 
 class Names:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lavra.assistants.citing import SUPPORT, Sources
-from lavra.assistants.questions.blocks import clean
+from lavra.assistants.questions.blocks import clean, listed
 from lavra.assistants.questions.items import Item, plain_key
 from lavra.assistants.questions.rules import GRAMMARS
 from lavra.prompting import plain
@@ -34,113 +34,15 @@ NEAR, NEAR_STEMS = 0.97, 0.6
 LONGEST = 300
 """Characters of a question."""
 
-_GENERIC = frozenset(
-    [
-        "padrao",
-        "limite",
-        "arquivo",
-        "dois",
-        "duas",
-        "tres",
-        "coisa",
-        "exemplo",
-        "resposta",
-        "resultado",
-        "texto",
-        "pagina",
-        "linha",
-        "pasta",
-        "comando",
-        "opcao",
-        "valor",
-        "nome",
-        "numero",
-        "palavra",
-        "lista",
-        "tabela",
-        "coluna",
-        "documento",
-        "pergunta",
-        "ponto",
-        "motivo",
-        "objetivo",
-        "lugar",
-        "passo",
-        "total",
-        "file",
-        "thing",
-        "example",
-        "answer",
-        "result",
-        "text",
-        "page",
-        "line",
-        "folder",
-        "command",
-        "option",
-        "value",
-        "name",
-        "number",
-        "word",
-        "list",
-        "table",
-        "column",
-        "document",
-        "question",
-        "point",
-        "reason",
-        "goal",
-        "place",
-        "default",
-        "limit",
-        "step",
-        "total",
-        "two",
-        "three",
-        "archivo",
-        "cosa",
-        "ejemplo",
-        "respuesta",
-        "linea",
-        "carpeta",
-        "opcion",
-        "nombre",
-        "pregunta",
-        "punto",
-        "objetivo",
-        "significa",
-        "mean",
-        "means",
-        "usar",
-        "use",
-        "serve",
-        "fica",
-        "ficam",
-        "fazer",
-        "faz",
-        "faço",
-        "make",
-        "does",
-        "work",
-        "works",
-        "funciona",
-        "funcionar",
-        "acontece",
-        "happen",
-        "happens",
-        "hacer",
-        "hace",
-        "sirve",
-        "queda",
-        "people",
-        "pessoas",
-        "personas",
-        "years",
-        "anos",
-        "años",
-        "dias",
-        "days",
-    ]
+_GENERIC = listed(
+    """erro error
+    padrao limite arquivo dois duas tres coisa exemplo resposta resultado texto pagina linha pasta comando opcao
+    valor nome numero palavra lista tabela coluna documento pergunta ponto motivo objetivo lugar passo total file
+    thing example answer result text page line folder command option value name number word list table column
+    document question point reason goal place default limit step two three archivo cosa ejemplo respuesta linea
+    carpeta opcion nombre pregunta punto significa mean means usar use serve fica ficam fazer faz faço make does
+    work works funciona funcionar acontece happen happens hacer hace sirve queda people pessoas personas years anos
+    años dias days"""
 )
 
 
@@ -154,7 +56,11 @@ def self_contained(question: str, language: str) -> str:
     grammar = GRAMMARS.get(language)
     if grammar and grammar.DANGLING.search(re.sub(r"[“«\"].*?[”»\"]", "“”", text)):
         return "not self-contained"
-    named = [word for word in words(text) if word not in _function_words(language) and word not in _GENERIC]
+    named = [
+        word
+        for word in words(text)
+        if word not in _function_words(language) and not {word, word.removesuffix("s")} & _GENERIC
+    ]
     return "" if named else "not self-contained"
 
 

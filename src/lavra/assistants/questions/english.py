@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lavra.assistants.questions.blocks import Names
+from lavra.assistants.questions.blocks import Names, listed
 from lavra.assistants.questions.grammar import DIGITS, NAME, Made, asked, short
 
 CODE = "en"
@@ -35,7 +35,7 @@ _NOT_TERMS = re.compile(
     r"to|after|before|since|until|because|although|but|and|or|so|nor|then|also|only|most|many|few|more|first|second|"
     r"long|even|just|during|under|over|between|among|despite|according|within|without|through|about|against|like|unlike|upon|however|later|early|once|now|often|"
     r"third|last|next|same|such|other|anything|everything|nothing|something|thus|yet|today|part|result|reason)\b"
-    r"|\b(?:and|or|that|which|who|because|if|when|but|where|than|whether|now|often|examples?|is|are|was|were|has|have|can|will|must|should|not)\b",
+    r"|\b(?:and|or|that|which|who|because|if|when|but|where|than|whether|now|often|examples?|itself|themselves|is|are|was|were|has|have|can|will|must|should|not)\b",
     re.IGNORECASE,
 )
 _TERM = r"(?:(?P<article>A|An|The) )?(?P<term>[\w.`’'/-]+(?: [\w.`’'/-]+){0,4})"
@@ -47,7 +47,7 @@ _PLURAL = re.compile(
     rf"^(?P<term>[A-Z][\w-]+(?: [\w-]+){{0,3}}) are (?P<what>(?!{_PARTICIPLE}\b)[a-z]\w+s (?:that|of|which|who|for|in|with)\b.+)"
 )
 _EMPTY = re.compile(
-    r"^(?:an? )?(?:the )?(?:good|bad|same|matter|case|must|first|second|last|third|reason|way|lot|few|little|bit|only|next|"
+    r"^(?:an? )?(?:the )?(?:one|good|bad|same|matter|case|must|first|second|last|third|reason|way|lot|few|little|bit|only|next|"
     r"error|problem|result|example|mistake|question|better|best|worst|sign|pity|list of|copy)\b"
 )  # fmt: skip
 _PERSON = re.compile(
@@ -102,128 +102,14 @@ _WHERE = re.compile(
     r"^(?P<subject>.+?) (?P<aux>is|are|was|were) (?P<verb>located|situated|kept|stored|buried|born|headquartered) "
     r"(?P<answer>(?:in|on|at|near|under|below|beside) (?:[^,;.]|\.(?=\w))+)(?P<more>[.,;])"
 )
-_IMPERATIVE = frozenset(
-    [
-        "add",
-        "allow",
-        "answer",
-        "ask",
-        "attach",
-        "begin",
-        "build",
-        "call",
-        "change",
-        "check",
-        "choose",
-        "click",
-        "close",
-        "compare",
-        "connect",
-        "contact",
-        "convert",
-        "copy",
-        "create",
-        "cut",
-        "define",
-        "delete",
-        "describe",
-        "disable",
-        "download",
-        "edit",
-        "enable",
-        "enter",
-        "erase",
-        "export",
-        "extract",
-        "fill",
-        "find",
-        "follow",
-        "give",
-        "go",
-        "hold",
-        "import",
-        "include",
-        "index",
-        "ingest",
-        "insert",
-        "install",
-        "keep",
-        "leave",
-        "list",
-        "load",
-        "look",
-        "make",
-        "mark",
-        "measure",
-        "move",
-        "name",
-        "open",
-        "paste",
-        "pick",
-        "place",
-        "point",
-        "press",
-        "print",
-        "publish",
-        "pull",
-        "put",
-        "read",
-        "rebuild",
-        "register",
-        "remove",
-        "rename",
-        "repeat",
-        "replace",
-        "report",
-        "request",
-        "reset",
-        "restart",
-        "restore",
-        "return",
-        "rotate",
-        "run",
-        "save",
-        "say",
-        "search",
-        "select",
-        "send",
-        "set",
-        "show",
-        "sign",
-        "split",
-        "start",
-        "stop",
-        "store",
-        "submit",
-        "switch",
-        "take",
-        "tell",
-        "test",
-        "train",
-        "translate",
-        "try",
-        "turn",
-        "type",
-        "undo",
-        "uninstall",
-        "unpack",
-        "update",
-        "upgrade",
-        "upload",
-        "use",
-        "verify",
-        "wait",
-        "watch",
-        "write",
-        "protect",
-        "serve",
-        "teach",
-        "limit",
-        "raise",
-        "lower",
-        "fit",
-        "back",
-    ]
+_IMPERATIVE = listed(
+    """add allow answer ask attach begin build call change check choose click close compare connect contact convert
+    copy create cut define delete describe disable download edit enable enter erase export extract fill find follow
+    give go hold import include index ingest insert install keep leave list load look make mark measure move name
+    open paste pick place point press print publish pull put read rebuild register remove rename repeat replace
+    report request reset restart restore return rotate run save say search select send set show sign split start
+    stop store submit switch take tell test train translate try turn type undo uninstall unpack update upgrade
+    upload use verify wait watch write protect serve teach limit raise lower fit back"""
 )
 _TO = re.compile(r"^To (?P<do>(?P<verb>[a-z]+)\b[^,:;.]+?)(?:,|:) (?P<then>.+)$")
 _MINE = {"your": "my", "yours": "mine", "yourself": "myself"}
@@ -306,62 +192,10 @@ def _one_of_many(term: str) -> bool:
     return " " not in term and term.lower() in _VAGUE
 
 
-_VAGUE = frozenset(
-    [
-        "file",
-        "thing",
-        "example",
-        "answer",
-        "result",
-        "text",
-        "page",
-        "line",
-        "folder",
-        "directory",
-        "command",
-        "option",
-        "value",
-        "name",
-        "number",
-        "word",
-        "list",
-        "table",
-        "row",
-        "column",
-        "document",
-        "question",
-        "problem",
-        "idea",
-        "point",
-        "reason",
-        "goal",
-        "aim",
-        "purpose",
-        "method",
-        "work",
-        "study",
-        "paper",
-        "book",
-        "city",
-        "country",
-        "man",
-        "woman",
-        "company",
-        "team",
-        "group",
-        "system",
-        "program",
-        "programme",
-        "process",
-        "step",
-        "rest",
-        "difference",
-        "most",
-        "other",
-        "city",
-        "town",
-        "area",
-    ]
+_VAGUE = listed(
+    """file thing example answer result text page line folder directory command option value name number word list
+    table row column document question problem idea point reason goal aim purpose method work study paper book city
+    country man woman company team group system program programme process step rest difference most other town area"""
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lavra.assistants.questions.blocks import Names
+from lavra.assistants.questions.blocks import Names, listed
 from lavra.assistants.questions.grammar import DIGITS, NAME, Made, asked, short
 
 CODE = "pt"
@@ -35,7 +35,7 @@ _NOT_TERMS = re.compile(
     r"cada|tod[oa]s?|alguns?|algumas?|nenhuma?|outr[oa]s?|ambos|seus?|suas?|meus?|minhas?|em|no|na|nos|nas|por|pelo|pela|"
     r"com|sem|para|de|do|da|após|depois|antes|desde|até|mas|e|ou|então|também|só|apenas|mais|muit[oa]s?|pouc[oa]s?|primeir[oa]|"
     r"segund[oa]|últim[oa]|mesm[oa]|tal|tudo|nada|algo|assim|hoje|aqui|lá|já|não|sim|há|é|são|parte|isto)\b"
-    r"|\b(?:e|ou|que|porque|se|quando|mas|onde|exemplos?|agora|é|são|foi|foram|tem|têm|pode|deve|não|está|estão)\b",
+    r"|\b(?:e|ou|que|porque|se|quando|mas|onde|exemplos?|mesm[oa]s?|agora|é|são|foi|foram|tem|têm|pode|deve|não|está|estão)\b",
     re.IGNORECASE,
 )
 _TERM = rf"(?:(?P<article>{_ARTICLE}) )?(?P<term>[\w.’'/-]+(?: [\w.’'/-]+){{0,5}}?)"
@@ -109,122 +109,15 @@ _WHERE = re.compile(
 )
 _INFINITIVE = r"(?!lugar\b|mulher\b|lar\b|par\b|mar\b|ar\b|bar\b|qualquer\b|prazer\b|ser\b|estar\b|ter\b|haver\b|poder\b|militar\b|escolar\b|familiar\b|dever\b|exemplar\b|particular\b|popular\b|regular\b|similar\b|celular\b|titular\b|açúcar\b|elementar\b|preliminar\b|disciplinar\b|parlamentar\b|auxiliar\b|lazer\b|poder\b|mister\b|caráter\b|líder\b)[a-zà-ÿ]{2,}(?:ar|er|ir|por)(?:-se)?"
 _TO = re.compile(rf"^Para (?P<do>(?P<verb>{_INFINITIVE})\b[^,:;.]*?)(?:,|:) (?P<then>.+)$")
-_IMPERATIVE = frozenset(
-    [
-        "abra",
-        "acrescente",
-        "adicione",
-        "altere",
-        "anexe",
-        "apague",
-        "aperte",
-        "atualize",
-        "aumente",
-        "baixe",
-        "busque",
-        "chame",
-        "clique",
-        "coloque",
-        "compare",
-        "complete",
-        "comece",
-        "confira",
-        "configure",
-        "confirme",
-        "conecte",
-        "conserve",
-        "consulte",
-        "converta",
-        "copie",
-        "corrija",
-        "corte",
-        "crie",
-        "defina",
-        "deixe",
-        "desative",
-        "descreva",
-        "digite",
-        "diminua",
-        "divida",
-        "edite",
-        "encerre",
-        "entre",
-        "envie",
-        "escolha",
-        "escreva",
-        "espere",
-        "execute",
-        "exporte",
-        "extraia",
-        "faça",
-        "feche",
-        "guarde",
-        "importe",
-        "inclua",
-        "indique",
-        "inicie",
-        "informe",
-        "ingira",
-        "insira",
-        "instale",
-        "junte",
-        "leia",
-        "liste",
-        "limpe",
-        "mande",
-        "mantenha",
-        "marque",
-        "mova",
-        "mude",
-        "nomeie",
-        "observe",
-        "obtenha",
-        "organize",
-        "passe",
-        "pare",
-        "peça",
-        "pergunte",
-        "ponha",
-        "preencha",
-        "prepare",
-        "pressione",
-        "procure",
-        "proteja",
-        "publique",
-        "reconstrua",
-        "registre",
-        "reinicie",
-        "remova",
-        "renomeie",
-        "repita",
-        "responda",
-        "restaure",
-        "retire",
-        "revise",
-        "rode",
-        "salve",
-        "selecione",
-        "separe",
-        "siga",
-        "sirva",
-        "solicite",
-        "substitua",
-        "suba",
-        "teste",
-        "tire",
-        "toque",
-        "traduza",
-        "treine",
-        "troque",
-        "use",
-        "utilize",
-        "veja",
-        "verifique",
-        "volte",
-        "dê",
-        "diga",
-        "vá",
-    ]
+_IMPERATIVE = listed(
+    """abra acrescente adicione altere anexe apague aperte atualize aumente baixe busque chame clique coloque compare
+    complete comece confira configure confirme conecte conserve consulte converta copie corrija corte crie defina
+    deixe desative descreva digite diminua divida edite encerre entre envie escolha escreva espere execute exporte
+    extraia faça feche guarde importe inclua indique inicie informe ingira insira instale junte leia liste limpe
+    mande mantenha marque mova mude nomeie observe obtenha organize passe pare peça pergunte ponha preencha prepare
+    pressione procure proteja publique reconstrua registre reinicie remova renomeie repita responda restaure retire
+    revise rode salve selecione separe siga sirva solicite substitua suba teste tire toque traduza treine troque use
+    utilize veja verifique volte dê diga vá"""
 )
 _MINE = {"seu": "meu", "sua": "minha", "seus": "meus", "suas": "minhas"}
 _LIST = re.compile(r"^(?P<article>O|A|Os|As) (?P<subject>[^,;:.]+?) (?P<be>é|são)(?: os seguintes| as seguintes)?:$")
@@ -301,56 +194,10 @@ def _definitions(text: str, names: Names) -> Iterator[Made]:
         return
 
 
-_VAGUE = frozenset(
-    [
-        "arquivo",
-        "coisa",
-        "exemplo",
-        "resposta",
-        "resultado",
-        "texto",
-        "página",
-        "linha",
-        "pasta",
-        "comando",
-        "opção",
-        "valor",
-        "nome",
-        "número",
-        "palavra",
-        "lista",
-        "tabela",
-        "coluna",
-        "documento",
-        "pergunta",
-        "problema",
-        "ideia",
-        "ponto",
-        "motivo",
-        "razão",
-        "objetivo",
-        "método",
-        "trabalho",
-        "estudo",
-        "livro",
-        "cidade",
-        "país",
-        "homem",
-        "mulher",
-        "empresa",
-        "equipe",
-        "grupo",
-        "sistema",
-        "programa",
-        "processo",
-        "passo",
-        "resto",
-        "diferença",
-        "maioria",
-        "área",
-        "ideal",
-        "final",
-    ]
+_VAGUE = listed(
+    """arquivo coisa exemplo resposta resultado texto página linha pasta comando opção valor nome número palavra lista
+    tabela coluna documento pergunta problema ideia ponto motivo razão objetivo método trabalho estudo livro cidade
+    país homem mulher empresa equipe grupo sistema programa processo passo resto diferença maioria área ideal final"""
 )
 
 
@@ -413,73 +260,14 @@ def is_definition(text: str) -> bool:
     )
 
 
-_MASCULINE = frozenset(
-    [
-        "dia",
-        "mapa",
-        "problema",
-        "sistema",
-        "programa",
-        "tema",
-        "idioma",
-        "clima",
-        "esquema",
-        "poema",
-        "formato",
-        "telegrama",
-        "diploma",
-        "telefonema",
-        "nome",
-        "limite",
-        "nível",
-        "mês",
-        "país",
-        "papel",
-        "índice",
-        "cliente",
-        "agente",
-        "documento",
-        "período",
-        "ambiente",
-        "token",
-        "byte",
-        "padrão",
-        "preço",
-        "host",
-        "arquivo",
-    ]
+_MASCULINE = listed(
+    """dia mapa problema sistema programa tema idioma clima esquema poema formato telegrama diploma telefonema nome
+    limite nível mês país papel índice cliente agente documento período ambiente token byte padrão preço host
+    arquivo"""
 )
-_FEMININE = frozenset(
-    [
-        "chave",
-        "base",
-        "fonte",
-        "parte",
-        "classe",
-        "frase",
-        "rede",
-        "sede",
-        "vez",
-        "lei",
-        "taxa",
-        "foto",
-        "tribo",
-        "mão",
-        "ordem",
-        "imagem",
-        "data",
-        "hora",
-        "série",
-        "fase",
-        "sigla",
-        "tese",
-        "língua",
-        "página",
-        "senha",
-        "porta",
-        "pasta",
-        "cidade",
-    ]
+_FEMININE = listed(
+    """chave base fonte parte classe frase rede sede vez lei taxa foto tribo mão ordem imagem data hora série fase
+    sigla tese língua página senha porta pasta cidade"""
 )
 
 
@@ -535,6 +323,8 @@ def _subject(text: str) -> bool:
 
 def _can_be_asked(text: str) -> bool:
     """Whether a purpose says what it is about."""
+    if re.match(r"\w+ (?:em|no|na|nos|nas)\b", text):
+        return False  # "desligar em uma chave": what?
     return short(text) and not re.search(
         r"\b(?:ele|ela|eles|elas|isso|isto|[nd]?est[ea]s?|[nd]?ess[ea]s?|você|-l[oa]s?|outro|outra)\b|-(?:l|n)?[oa]s?\b",
         text,

@@ -165,7 +165,7 @@ def _of_table(item: Item, document: Document, block: Block, grammar: ModuleType)
     for row, (start, end) in zip(body, lines[1:], strict=True):
         for column in range(1, len(row)):
             value = row[column]
-            if len(value) < 2 and not value.isdigit():
+            if (len(value) < 2 and not value.isdigit()) or ", " in row[0]:
                 continue
             if question := grammar.cell(header[column], header[0], row[0]):
                 yield _placed(item, document, "table", question, (start, end), value)

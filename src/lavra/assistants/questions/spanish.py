@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lavra.assistants.questions.blocks import Names
+from lavra.assistants.questions.blocks import Names, listed
 from lavra.assistants.questions.grammar import DIGITS, NAME, Made, asked, short
 
 CODE = "es"
@@ -88,120 +88,15 @@ _WHERE = re.compile(
 )
 _INFINITIVE = r"(?!ser\b|estar\b|tener\b|haber\b|lugar\b|mujer\b|mar\b|bar\b|poder\b|deber\b|militar\b|escolar\b|familiar\b|hogar\b|ayer\b|placer\b|particular\b|popular\b|regular\b|similar\b|celular\b|titular\b|azúcar\b|alquiler\b|par\b|taller\b)[a-zà-ÿ]{2,}(?:ar|er|ir|ír)(?:se)?"
 _TO = re.compile(rf"^Para (?P<do>(?P<verb>{_INFINITIVE})\b[^,:;.]*?)(?:,|:) (?P<then>.+)$")
-_IMPERATIVE = frozenset(
-    [
-        "abra",
-        "abre",
-        "añada",
-        "añade",
-        "agregue",
-        "agrega",
-        "borre",
-        "borra",
-        "busque",
-        "busca",
-        "cambie",
-        "cambia",
-        "cierre",
-        "cierra",
-        "compruebe",
-        "comprueba",
-        "confirme",
-        "confirma",
-        "conecte",
-        "conecta",
-        "consulte",
-        "consulta",
-        "copie",
-        "copia",
-        "cree",
-        "crea",
-        "defina",
-        "define",
-        "deje",
-        "deja",
-        "descargue",
-        "descarga",
-        "edite",
-        "edita",
-        "ejecute",
-        "ejecuta",
-        "elija",
-        "elige",
-        "elimine",
-        "elimina",
-        "entre",
-        "envíe",
-        "envía",
-        "escriba",
-        "escribe",
-        "espere",
-        "espera",
-        "exporte",
-        "exporta",
-        "guarde",
-        "guarda",
-        "haga",
-        "haz",
-        "importe",
-        "importa",
-        "incluya",
-        "incluye",
-        "indique",
-        "indica",
-        "inicie",
-        "inicia",
-        "inserte",
-        "inserta",
-        "instale",
-        "instala",
-        "introduzca",
-        "lea",
-        "lee",
-        "llame",
-        "llama",
-        "mantenga",
-        "mantén",
-        "marque",
-        "marca",
-        "mueva",
-        "mueve",
-        "pida",
-        "pide",
-        "ponga",
-        "pon",
-        "presente",
-        "presenta",
-        "presione",
-        "presiona",
-        "pulse",
-        "pulsa",
-        "quite",
-        "quita",
-        "reinicie",
-        "reinicia",
-        "rellene",
-        "rellena",
-        "repita",
-        "repite",
-        "responda",
-        "seleccione",
-        "selecciona",
-        "siga",
-        "sigue",
-        "solicite",
-        "solicita",
-        "sustituya",
-        "use",
-        "usa",
-        "utilice",
-        "utiliza",
-        "vaya",
-        "vea",
-        "verifique",
-        "verifica",
-        "vuelva",
-    ]
+_IMPERATIVE = listed(
+    """abra abre añada añade agregue agrega borre borra busque busca cambie cambia cierre cierra compruebe comprueba
+    confirme confirma conecte conecta consulte consulta copie copia cree crea defina define deje deja descargue
+    descarga edite edita ejecute ejecuta elija elige elimine elimina entre envíe envía escriba escribe espere espera
+    exporte exporta guarde guarda haga haz importe importa incluya incluye indique indica inicie inicia inserte
+    inserta instale instala introduzca lea lee llame llama mantenga mantén marque marca mueva mueve pida pide ponga
+    pon presente presenta presione presiona pulse pulsa quite quita reinicie reinicia rellene rellena repita repite
+    responda seleccione selecciona siga sigue solicite solicita sustituya use usa utilice utiliza vaya vea verifique
+    verifica vuelva"""
 )
 _LIST = re.compile(r"^(?P<subject>(?:El|La|Los|Las) [^,;:.]+?) (?P<be>es|son)(?: los siguientes| las siguientes)?:$")
 
@@ -259,54 +154,10 @@ def _definition(m: re.Match[str], names: Names) -> Iterator[Made]:
         yield Made("definition", _asked(f"{who} {be} {subject}"))
 
 
-_VAGUE = frozenset(
-    [
-        "archivo",
-        "cosa",
-        "ejemplo",
-        "respuesta",
-        "resultado",
-        "texto",
-        "página",
-        "línea",
-        "carpeta",
-        "comando",
-        "opción",
-        "valor",
-        "nombre",
-        "número",
-        "palabra",
-        "lista",
-        "tabla",
-        "columna",
-        "documento",
-        "pregunta",
-        "problema",
-        "idea",
-        "punto",
-        "motivo",
-        "razón",
-        "objetivo",
-        "método",
-        "trabajo",
-        "estudio",
-        "libro",
-        "ciudad",
-        "país",
-        "hombre",
-        "mujer",
-        "empresa",
-        "equipo",
-        "grupo",
-        "sistema",
-        "programa",
-        "proceso",
-        "paso",
-        "resto",
-        "diferencia",
-        "mayoría",
-        "área",
-    ]
+_VAGUE = listed(
+    """archivo cosa ejemplo respuesta resultado texto página línea carpeta comando opción valor nombre número palabra
+    lista tabla columna documento pregunta problema idea punto motivo razón objetivo método trabajo estudio libro
+    ciudad país hombre mujer empresa equipo grupo sistema programa proceso paso resto diferencia mayoría área"""
 )
 
 
@@ -364,53 +215,11 @@ def is_definition(text: str) -> bool:
     )
 
 
-_MASCULINE = frozenset(
-    [
-        "día",
-        "mapa",
-        "problema",
-        "sistema",
-        "programa",
-        "tema",
-        "idioma",
-        "clima",
-        "esquema",
-        "poema",
-        "nombre",
-        "límite",
-        "mes",
-        "nivel",
-        "cliente",
-        "agente",
-        "lenguaje",
-        "índice",
-        "ambiente",
-        "byte",
-        "precio",
-        "país",
-    ]
+_MASCULINE = listed(
+    """día mapa problema sistema programa tema idioma clima esquema poema nombre límite mes nivel cliente agente
+    lenguaje índice ambiente byte precio país"""
 )
-_FEMININE = frozenset(
-    [
-        "clave",
-        "base",
-        "fuente",
-        "parte",
-        "clase",
-        "frase",
-        "red",
-        "sede",
-        "vez",
-        "ley",
-        "foto",
-        "mano",
-        "serie",
-        "fase",
-        "imagen",
-        "orden",
-        "llave",
-    ]
-)
+_FEMININE = listed("""clave base fuente parte clase frase red sede vez ley foto mano serie fase imagen orden llave""")
 
 
 def gender(word: str) -> str | None:

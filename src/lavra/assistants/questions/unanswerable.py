@@ -22,7 +22,7 @@ _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 _CODE = re.compile(r"(?<![\w“])(?:--[a-z][\w-]+|\.?[a-z]\w*[_.][a-z][\w.]*\w)(?=[\s?,”])")
 _NAME = re.compile(r"(?<=[a-zà-ÿ] )[A-ZÀ-Þ][a-zà-ÿ]{2,}\w*(?: (?:d[aeo]s? |del? )?[A-ZÀ-Þ][a-zà-ÿ]{2,})*(?=[\s?,”])")
 _SUBJECT = {
-    "en": re.compile(r"^(?P<before>What (?:is|are) |How (?:much|long) is |Where (?:is|are) )(?P<article>an? |the )(?P<term>[\w-]+(?: [\w-]+)?)(?P<after>\?| (?:for|of|in|located|kept)\b.*)"),
+    "en": re.compile(r"^(?P<before>What is |How (?:much|long) is |Where is )(?P<article>an? |the )(?P<term>[\w-]+(?: [\w-]+)?)(?P<after>\?| (?:for|located|kept)\b.*)"),
     "pt": re.compile(r"^(?P<before>(?:O que é|De quanto é|Qual é|Onde fica) )(?P<article>o |a |um |uma )(?P<term>[\w-]+)(?P<after>\?| (?:para|em|no|na)\b.*)"),
     "es": re.compile(r"^(?P<before>¿(?:Qué es|De cuánto es|Cuál es|Dónde se encuentra) )(?P<article>el |la |un |una )(?P<term>[\w-]+)(?P<after>\?| (?:para|en)\b.*)"),
 }  # fmt: skip
