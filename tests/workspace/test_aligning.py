@@ -21,7 +21,8 @@ from lavra.model.writing import save_model
 from lavra.objectives.reference import answer_scores
 from lavra.objectives.reward import rewards
 from lavra.tokens.tokenizer import load_tokenizer
-from lavra.workspace.aligning import AlignSettings, align, load_items
+from lavra.training.rollouts import Prompt
+from lavra.workspace.aligning import AlignSettings, align, judged_by, load_items
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(method: Any, **changes: Any) -> AlignSettings:
     return AlignSettings(
-        method=method, learning_rate=3e-2, micro_tokens=512, validation=0.2, rank=4,
-        **{"steps": 12, "context": 200, "batch_tokens": 1024, **changes},
+        method=method, micro_tokens=512, validation=0.2, rank=4,
+        **{"learning_rate": 3e-2, "steps": 12, "context": 200, "batch_tokens": 1024, **changes},
     )  # fmt: skip
 
 
@@ -84,6 +85,17 @@ def test_a_reward_model_is_left_whole(model, data, tmp_path):
     items, _ = load_items(data, load_tokenizer(Path(model)), settings("dpo"))
     chosen, rejected = (rewards(judge, [getattr(pair, side) for pair in items]) for side in ("chosen", "rejected"))
     assert sum(a > b for a, b in zip(chosen, rejected, strict=True)) > 0.9 * len(items)
+    rate = judged_by(str(tmp_path / "run" / "model"), judge)
+    asked = items[0].chosen
+    prompt = Prompt(tuple(asked.ids[: asked.answer].tolist()), {})
+    assert rate(prompt, [asked.ids[asked.answer :].tolist()]) == pytest.approx(chosen[:1], abs=1e-5)
+    reinforced = align(
+        data, tmp_path / "grpo", model=model, reward=str(tmp_path / "run" / "model"),
+        settings=settings("grpo", answer_tokens=4, steps=2),
+    )  # fmt: skip
+    assert reinforced.result.stopped == "finished"
+    with pytest.raises(LavraError, match="no reward model"):
+        align(data, tmp_path / "not", model=model, reward=model, settings=settings("grpo"))
 
 
 def test_grpo_is_rewarded_by_a_function_of_the_users(model, data, tmp_path):

@@ -33,7 +33,7 @@ def align(
     limit: Annotated[int | None, typer.Option(help="Use so many rows, drawn by the seed.")] = None,
     validation: Annotated[float, typer.Option(help="The share of rows held out.")] = 0.1,
     reward: Annotated[
-        str | None, typer.Option(help="For grpo: file.py:function that gives each answer a number.")
+        str | None, typer.Option(help="For grpo: file.py:function that gives each answer a number, or a reward model.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of order, split and adapter.")] = 0,
 ) -> None:

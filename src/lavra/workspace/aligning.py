@@ -34,14 +34,14 @@ from lavra.objectives.grpo import GRPO, token_scores
 from lavra.objectives.kto import KTO, judge
 from lavra.objectives.preferences import DPO, ORPO, Pair, SimPO
 from lavra.objectives.reference import with_references
-from lavra.objectives.reward import BradleyTerry, reward_model
+from lavra.objectives.reward import BradleyTerry, reward_model, rewards
 from lavra.tokens.conversation import encode_conversation
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 from lavra.training.callbacks import Callback, Result
 from lavra.training.evaluation import HeldOut, evaluate_once
 from lavra.training.loader import ShuffledLoader
 from lavra.training.loop import Trainer
-from lavra.training.rollouts import Prompt, Rollouts
+from lavra.training.rollouts import Prompt, Reward, Rollouts
 from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
 
@@ -136,7 +136,7 @@ def align(
     callbacks: Sequence[Callback] = (),
 ) -> Aligned:
     """Align ``model`` to ``data`` and write the run to ``out``: ``adapter/`` (a reward model: ``model/``), the log, and
-    checkpoints from which the same call continues. ``reward``: of GRPO, ``file.py:function``.
+    checkpoints from which the same call continues. ``reward``: of GRPO, ``file.py:function`` or a reward model.
 
     Raises LavraError for data that holds nothing, a model that cannot write, or a method that lacks something.
     """
@@ -295,8 +295,7 @@ def _reinforce(
     callbacks: Sequence[Callback],
 ) -> Aligned:
     if reward is None:
-        raise LavraError("GRPO needs what rewards an answer: give --reward file.py:function.")
-    function = load_function(reward)
+        raise LavraError("GRPO needs what rewards an answer: give --reward file.py:function, or a reward model.")
     readings = read_prompts(data)
     prompts = [Prompt(tuple(tokenizer.encode_chat(asked.prompt)), asked.row) for asked in readings.examples]
     said = {
@@ -308,13 +307,11 @@ def _reinforce(
         drawn = Sampling(temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=seed)
         return sample_batch(model, asked, drawn, copies=copies, ends=tokenizer.eos_ids)
 
-    def rate(prompt: Prompt, answers: Sequence[Sequence[int]]) -> Sequence[float]:
-        return function(said[prompt.ids], [tokenizer.decode(answer) for answer in answers], prompt.row)
-
     def reference(texts: Sequence[Text]) -> Any:
         with adapters.switched_off() if settings.beta else nullcontext():
             return token_scores(model, texts)
 
+    rate = judged_by(reward, model) if Path(reward).is_dir() else _checked_by(reward, tokenizer, said)
     at_once = max(1, settings.batch_tokens // (settings.group * (settings.answer_tokens + max(map(_size, prompts)))))
     loader = Rollouts(
         prompts, sample, rate, at_once=at_once, group=settings.group, seed=settings.seed,
@@ -324,10 +321,35 @@ def _reinforce(
     result = Trainer(
         model, settings.objective(), loader, settings.training, run, callbacks=callbacks, about=about
     ).train()
-    rewards = [line["reward"] for line in run.lines("metrics") if "reward" in line]
-    some = max(1, len(rewards) // 10)
-    before, after = ({"reward": float(np.mean(part))} for part in (rewards[:some], rewards[-some:]))
+    seen = [line["reward"] for line in run.lines("metrics") if "reward" in line]
+    some = max(1, len(seen) // 10)
+    before, after = ({"reward": float(np.mean(part))} for part in (seen[:some], seen[-some:]))
     return Aligned(result, before, after, len(prompts), 0, list(readings.problems))
+
+
+def _checked_by(reference: str, tokenizer: Tokenizer, said: Mapping[tuple[int, ...], str]) -> Reward:
+    """By the user's function."""
+    function = load_function(reference)
+
+    def rate(prompt: Prompt, answers: Sequence[Sequence[int]]) -> Sequence[float]:
+        return function(said[prompt.ids], [tokenizer.decode(answer) for answer in answers], prompt.row)
+
+    return rate
+
+
+def judged_by(directory: str, model: Model) -> Reward:
+    """By a reward model with the same tokenizer: it reads the ids as they were written."""
+    judging = load_model(Path(directory), dtype=model.dtype, device=model.device)
+    if judging.config.head != "reward" or judging.config.vocabulary_size != model.config.vocabulary_size:
+        raise LavraError(
+            f"{directory} is no reward model with the tokenizer of the model that is aligned: make one of the same "
+            "model with --method reward."
+        )
+
+    def rate(prompt: Prompt, answers: Sequence[Sequence[int]]) -> Sequence[float]:
+        return rewards(judging, [Text(np.array([*prompt.ids, *answer]), len(prompt.ids)) for answer in answers])
+
+    return rate
 
 
 def _size(prompt: Prompt) -> int:
