@@ -492,8 +492,7 @@ def classes_page(report: Mapping[str, Any]) -> str:
         f"Of {test['count']} texts that were held out: accuracy {test['accuracy']:.3f} (always the commonest answer: "
         f"{test['majority']:.3f}), macro-F1 {test['macro_f1']:.3f}.",
         "",
-        f"Calibration: the expected error of its confidence was {report['ece_before']:.3f} and is {test['ece']:.3f} "
-        f"with temperature {report['temperature']:.2f}, which is part of the model.",
+        _calibration_said(report),
         "",
         "| label | precision | recall | F1 |",
         "|---|---|---|---|",
@@ -505,6 +504,19 @@ def classes_page(report: Mapping[str, Any]) -> str:
     lines += ["", "| true ↓ | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
     lines += [f"| {n} | " + " | ".join(map(str, row)) + " |" for n, row in zip(labels, test["confusion"], strict=True)]
     return "\n".join(lines) + "\n"
+
+
+def _calibration_said(report: Mapping[str, Any]) -> str:
+    after = float(report["test"]["ece"])
+    if report["temperature"] == 1.0:
+        return (
+            f"Not calibrated (that takes {FEWEST_TO_CALIBRATE} held-out texts): its confidence is off by {after:.3f} "
+            "on average."
+        )
+    return (
+        f"Calibration: the expected error of its confidence was {report['ece_before']:.3f} and is {after:.3f} with "
+        f"temperature {report['temperature']:.2f}, which is part of the model."
+    )
 
 
 def _softmax(z: Any) -> Any:
