@@ -11,13 +11,16 @@ from lavra.model.adapter_files import load_adapter, recorded_context
 from lavra.model.base import Model
 from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.families.family import Family
-from lavra.model.weights import load_model
+from lavra.model.weights import load_model, read_json
 from lavra.model.writing import choose, same_config
 
 
-def named_as(model: Model) -> tuple[str, Family]:
-    """The type and family that the world's files would have this model in: whose names adapters speak of, whatever
-    format the model came in."""
+def named_as(model: Model, path: Path | None = None) -> tuple[str, Family]:
+    """The type and family whose names adapters over the model at ``path`` speak of: what a directory says it is; for a
+    file, what the world's directories would have it in."""
+    if path is not None and path.is_dir():
+        own = str(read_json(path / "config.json").get("model_type"))
+        return own, BY_MODEL_TYPE[own]
     kind, family, _ = choose(model, BY_MODEL_TYPE, None, same=same_config)
     return kind, family
 
@@ -38,7 +41,7 @@ def load_adapted(
     context = max((recorded_context(adapter) for adapter in adapters), default=0) or None
     model = load_model(path, dtype=dtype, device=device, context=context)
     if adapters:
-        _, family = named_as(model)
+        _, family = named_as(model, path)
         for adapter in adapters:
             model = load_adapter(model, family, adapter, base_sha256=base_sha256).merge()
             model.requires_grad_(False)

@@ -32,11 +32,15 @@ class TerminalProgress(Callback):
         self._loss = math.nan
         self._said = time.monotonic()
 
-    def begin(self, plan: Plan, step: int) -> None:
+    def show(self, plan: Plan) -> None:
+        """What is about to be done."""
         table = Table.grid(padding=(0, 2))
         for name, value in plan.rows():
             table.add_row(f"[dim]{name}[/dim]", escape(value))
         self.console.print(table)
+
+    def begin(self, plan: Plan, step: int) -> None:
+        self.show(plan)
         if self.console.is_terminal:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
     from lavra.retrieval.fusion import Fusion
     from lavra.retrieval.index import Index
     from lavra.retrieval.updating import UpdateReport
+    from lavra.workspace.generators import Generator
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``; ``total`` 0 where it is not known."""
@@ -289,11 +290,13 @@ class Workspace:
     def pull(self, *, progress: Progress = silent) -> list[ResolvedModel]:
         """Have the workspace's models on this machine."""
         from lavra.model.hub import resolve
+        from lavra.workspace.generators import tuned
 
         models = self.settings.models
         return [
             resolve(reference, pull=True, progress=pulling(reference, progress))
             for reference in (models.generator, models.embedder)
+            if tuned(self, reference) is None
         ]
 
     @cached_property
@@ -306,7 +309,20 @@ class Workspace:
     def engine(self) -> Engine:
         from lavra.inference.engine import Engine
 
-        return Engine.load(self._resolved(self.settings.models.generator))
+        found = self.generator
+        return Engine.load(found.model, adapters=found.adapters)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The settings' model, or what was tuned here."""
+        from lavra.workspace.generators import find_generator
+
+        return find_generator(self, self.settings.models.generator)
+
+    def writing_with(self, generator: str) -> Workspace:
+        """The same workspace with another model, or an adapter by its artifact's id or name."""
+        models = self.settings.models.model_copy(update={"generator": generator})
+        return Workspace(self.root, self.settings.model_copy(update={"models": models}))
 
     def _resolved(self, reference: str) -> ResolvedModel:
         from lavra.model.hub import resolve
@@ -382,7 +398,7 @@ class Workspace:
         recipe = {"name": prompt.name, "version": prompt.version, "hash": prompt.hash}
         inputs = {
             "index": index_artifact.id,
-            "model": self._model_artifact(self._resolved(self.settings.models.generator)).id,
+            "model": (self.generator.artifact or self._model_artifact(self.generator.model)).id,
             "prompt": self.store.make("prompt", {}, recipe, build_prompt).id,
         }
 

@@ -1,4 +1,5 @@
-"""The kinds of examples. ``source`` is where one stands, ``file:line``, for sentences that a person acts on."""
+"""The kinds of examples. ``source`` is where one stands, ``file:line``, for sentences that a person acts on;
+``document``, where a row names one, is what it was made from: examples of one document are held out together."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ class Conversation:
     messages: tuple[Message, ...]
     source: str
     tools: tuple[Mapping[str, Any], ...] = ()
+    document: str = ""
 
     @property
     def answers(self) -> list[int]:
@@ -33,12 +35,13 @@ class Pair:
     answer: str
     source: str
     system: str = ""
+    document: str = ""
 
     def as_conversation(self) -> Conversation:
         """The same for a model that talks."""
         told = ({"role": "system", "content": self.system},) if self.system else ()
         turns = ({"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer})
-        return Conversation((*told, *turns), self.source)
+        return Conversation((*told, *turns), self.source, document=self.document)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Text:
 
     text: str
     source: str
+    document: str = ""
 
 
 Example = Conversation | Pair | Text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lavra.corpus.examples.checks import Duplicates, fault
@@ -71,7 +71,7 @@ def _read(path: Path, duplicates: Duplicates) -> Iterator[tuple[Example | Proble
             yield Problem(where, _unknown(fields)), ""
             continue
         try:
-            examples = convert(fields, form, where)
+            examples = [replace(example, document=_document(fields)) for example in convert(fields, form, where)]
         except Refused as reason:
             yield Problem(where, str(reason)), ""
             continue
@@ -79,6 +79,12 @@ def _read(path: Path, duplicates: Duplicates) -> Iterator[tuple[Example | Proble
             wrong = fault(example)
             problem = Problem(where, wrong) if wrong else duplicates.check(example)
             yield problem or example, form
+
+
+def _document(fields: dict[str, object]) -> str:
+    """What the row says it was made from."""
+    named = (fields.get(name) for name in ("document", "document_id", "source"))
+    return next((name for name in named if isinstance(name, str) and name.strip()), "")
 
 
 def _unknown(fields: dict[str, object]) -> str:

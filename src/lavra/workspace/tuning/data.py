@@ -1,0 +1,296 @@
+"""Files of examples and documents become rows of tokens, and some are held out.
+
+Nothing is dropped in silence: what has no place in the context, what a template refuses, and what would teach nothing
+because every label of it is masked stands among the problems.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lavra.corpus.document import Document
+from lavra.corpus.examples import Conversation, Pair, Problem, Text, read_examples
+from lavra.corpus.examples import Example as Written
+from lavra.errors import LavraError
+from lavra.objectives.packing import Example, PackedRows, cut
+from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text
+from lavra.tokens.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from lavra.workspace.tuning.settings import Sources, TuneSettings
+    from lavra.workspace.workspace import Workspace
+
+_LEAST_ROW = 512
+"""Rows are no shorter, so that short examples fill them up."""
+_FEWEST_HELD = 20
+"""Examples below which none is held out: neither part would be worth anything."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised example; ``group``: what is never split between training and validation."""
+
+    labelled: Labelled
+    source: str
+    group: str
+    written: Written | None = None
+    """What it was made of; None for a document's piece."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.labelled.ids)
+
+
+@dataclass
+class Loaded:
+    """What was read: ``examples`` in their order, ``formats`` and ``problems`` for the user, ``hashes`` of the files
+    and ``licences`` of the documents for the pedigree."""
+
+    examples: list[Encoded] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    formats: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    licences: list[str] = field(default_factory=list)
+    too_long: int = 0
+    was_cut: int = 0
+    hidden: int = 0
+    """Documents that were left out because not everybody may read them."""
+
+    @property
+    def tokens(self) -> int:
+        return sum(example.tokens for example in self.examples)
+
+    @property
+    def learned(self) -> int:
+        return sum(example.labelled.learned for example in self.examples)
+
+
+@dataclass(frozen=True)
+class TuneData:
+    """``rows`` to train on, ``replay`` beside them by weight, ``held`` out; ``length`` of a row."""
+
+    loaded: Loaded
+    training: list[Encoded]
+    validation: list[Encoded]
+    rows: PackedRows
+    held: PackedRows | None
+    replay: tuple[tuple[PackedRows, float], ...]
+    length: int
+
+
+def load_examples(
+    paths: Sequence[Path], tokenizer: Tokenizer, *, learn: Learn, context: int, shorten: bool = False
+) -> Loaded:
+    """The examples of ``paths`` that fit ``context`` tokens and teach something."""
+    found = read_examples(paths)
+    loaded = Loaded(problems=list(found.problems), formats=dict(found.formats), hashes=dict(found.hashes))
+    for written in found.examples:
+        try:
+            pieces = encode(written, tokenizer, learn)
+        except LavraError as error:
+            loaded.problems.append(Problem(written.source, str(error)))
+            continue
+        for piece in pieces:
+            if len(piece.ids) > context + 1:
+                if not shorten:
+                    loaded.too_long += 1
+                    what = f"{len(piece.ids):,} tokens do not fit the context of {context:,}; shorten it, raise "
+                    loaded.problems.append(Problem(written.source, what + "--context, or let it be cut with --cut"))
+                    continue
+                loaded.was_cut += 1
+                piece = Labelled(piece.ids[: context + 1], piece.weights[: context + 1])
+            if not piece.learned:
+                what = "every label of it is masked, so that nothing is learned; give it an answer"
+                if shorten and len(piece.ids) == context + 1:
+                    what = "what is left after cutting holds no answer, so that nothing is learned; shorten its prompt"
+                loaded.problems.append(Problem(written.source, what))
+                continue
+            loaded.examples.append(Encoded(piece, written.source, _group(written), written))
+    return loaded
+
+
+def encode(written: Written, tokenizer: Tokenizer, learn: Learn) -> list[Labelled]:
+    """The ids of an example, and what of it is learned."""
+    if isinstance(written, Text):
+        return [encode_text(tokenizer, written.text)]
+    conversation = written.as_conversation() if isinstance(written, Pair) else written
+    assert isinstance(conversation, Conversation)
+    return encode_conversation(tokenizer, conversation.messages, tools=conversation.tools, learn=learn)
+
+
+def load_texts(workspace: Workspace, sources: Sources, tokenizer: Tokenizer, length: int) -> Loaded:
+    """Documents, each a stream that is cut where a row ends."""
+    loaded = Loaded()
+    documents = _documents(workspace, sources, loaded)
+    for document in documents:
+        if not {*document.roles} & {*sources.roles}:
+            loaded.hidden += 1
+            continue
+        if document.licence:
+            loaded.licences.append(document.licence)
+        whole = encode_text(tokenizer, document.text)
+        for piece in cut([Example(whole.ids, whole.weights)], length):
+            assert piece.weights is not None
+            if piece.places > 0:
+                labels = Labelled(np.asarray(piece.ids), np.asarray(piece.weights))
+                loaded.examples.append(Encoded(labels, document.source, document.source))
+        loaded.formats["documents"] = loaded.formats.get("documents", 0) + 1
+    if not loaded.examples:
+        hidden = f"; {loaded.hidden} may not be read by {', '.join(sources.roles)} (--role)" if loaded.hidden else ""
+        raise LavraError(f"there is no document to learn from{hidden}.")
+    return loaded
+
+
+def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterator[Document]:
+    from lavra.corpus.fingerprint import fingerprint
+    from lavra.corpus.ingest import build_corpus, load_documents
+
+    if sources.corpus:
+        corpus = workspace.corpus()
+        if corpus is None:
+            raise LavraError("the workspace has no documents yet: run `lavra ingest FOLDER`, or give --text FOLDER.")
+        yield from load_documents(corpus.path)
+    if not sources.texts:
+        return
+    reading = workspace.read_settings()
+    for path in sources.texts:
+        if not path.exists():
+            raise LavraError(f"{path} does not exist: give a file or a folder of documents.")
+        loaded.hashes[str(path)] = fingerprint(path, reading)
+    with tempfile.TemporaryDirectory(dir=workspace.store.drafts, prefix="0-texts-") as made:
+        build_corpus(list(sources.texts), reading, Path(made))
+        yield from load_documents(Path(made))
+
+
+def hold_out(examples: Sequence[Encoded], share: float) -> tuple[list[Encoded], list[Encoded]]:
+    """Training and validation: whole groups, the same whatever else is in the data, until ``share`` of the examples
+    is held out. With too few examples none is."""
+    groups: dict[str, int] = {}
+    for example in examples:
+        groups[example.group] = groups.get(example.group, 0) + 1
+    if share <= 0 or len(examples) < _FEWEST_HELD or len(groups) < 2:
+        return list(examples), []
+    held: set[str] = set()
+    count = 0
+    for group in sorted(groups, key=_draw):
+        if count >= max(1.0, share * len(examples)) or len(held) == len(groups) - 1:
+            break
+        held.add(group)
+        count += groups[group]
+    return [e for e in examples if e.group not in held], [e for e in examples if e.group in held]
+
+
+def take_share(examples: Sequence[Encoded], share: float) -> list[Encoded]:
+    """So many of the groups; a larger share holds all of a smaller one."""
+    if share >= 1:
+        return list(examples)
+    groups = sorted({example.group for example in examples}, key=lambda group: _draw("share " + group))
+    kept = set(groups[: max(1, round(share * len(groups)))])
+    return [example for example in examples if example.group in kept]
+
+
+def _group(written: Written) -> str:
+    """The document that an example was made from, else what it asks first: asked again, it is no news."""
+    if written.document:
+        return written.document
+    if isinstance(written, Conversation):
+        return next(str(message["content"]) for message in written.messages if message["role"] == "user")
+    return written.prompt if isinstance(written, Pair) else written.text
+
+
+def _draw(group: str) -> str:
+    """A place in line that depends on the group alone."""
+    return hashlib.sha256(group.encode()).hexdigest()
+
+
+def prepare(
+    workspace: Workspace,
+    sources: Sources,
+    settings: TuneSettings,
+    tokenizer: Tokenizer,
+    context: int,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> TuneData:
+    """Everything that a run learns from. Raises LavraError where nothing is left."""
+    loaded = Loaded()
+    if sources.data:
+        loaded = load_examples(
+            sources.data, tokenizer, learn=settings.learn, context=context, shorten=settings.cut
+        )  # fmt: skip
+        if not loaded.examples:
+            raise LavraError(f"there is no usable example in the data: {loaded.problems[0]}.")
+    if sources.texts or sources.corpus:
+        texts = load_texts(workspace, sources, tokenizer, context)
+        loaded.examples += texts.examples
+        loaded.formats |= texts.formats
+        loaded.hashes |= texts.hashes
+        loaded.licences, loaded.hidden = texts.licences, texts.hidden
+    if sources.validation is None:
+        training, validation = hold_out(loaded.examples, settings.validation)
+    else:
+        training = loaded.examples
+        apart = load_examples([sources.validation], tokenizer, learn=settings.learn, context=context)
+        validation, loaded.hashes = apart.examples, loaded.hashes | apart.hashes
+        loaded.problems += apart.problems
+        _require_apart(training, validation, sources.validation)
+    training = take_share(training, settings.share)
+    length = row_length([*training, *validation], context)
+    replay = []
+    for path, weight in sources.replay:
+        other = load_examples([path], tokenizer, learn=settings.learn, context=context, shorten=settings.cut)
+        if not other.examples:
+            raise LavraError(f"there is no usable example in {path}: {other.problems[0]}.")
+        length = max(length, row_length(other.examples, context))
+        replay.append((other.examples, weight))
+        loaded.hashes |= other.hashes
+        loaded.problems += other.problems
+    return TuneData(
+        loaded=loaded,
+        training=training,
+        validation=validation,
+        rows=pack(training, length),
+        held=pack(validation, length) if validation else None,
+        replay=tuple((pack(examples, length), weight) for examples, weight in replay),
+        length=length,
+    )
+
+
+def _require_apart(training: Iterable[Encoded], validation: Sequence[Encoded], path: Path) -> None:
+    """What is learned may not be what is measured on."""
+    learned = {example.labelled.ids.tobytes() for example in training}
+    same = [example for example in validation if example.labelled.ids.tobytes() in learned]
+    if same:
+        raise LavraError(
+            f"{len(same)} of {len(validation)} examples in {path} are also trained on (first {same[0].source}): "
+            "take them out of one of the two."
+        )
+
+
+def row_length(examples: Sequence[Encoded], context: int) -> int:
+    """Long enough for the longest example, and for packing short ones."""
+    longest = max((example.tokens - 1 for example in examples), default=1)
+    return min(context, max(_LEAST_ROW, longest))
+
+
+def pack(examples: Sequence[Encoded], length: int) -> PackedRows:
+    rows = [Example(e.labelled.ids, e.labelled.weights, number) for number, e in enumerate(examples)]
+    return PackedRows(rows, length)
+
+
+def as_facts(loaded: Loaded, data: TuneData) -> dict[str, Any]:
+    """For the report and the manifest."""
+    return {
+        "examples": len(data.training),
+        "held out": len(data.validation),
+        "tokens": sum(e.tokens for e in data.training),
+        "learned": sum(e.labelled.learned for e in data.training),
+        "left out": len(loaded.problems),
+    }
