@@ -58,7 +58,7 @@ def main() -> None:
         texts = [text for pair in held for text in pair.texts]
         lengths = torch.tensor([len(text.ids) - text.answer for text in texts]).view(-1, 2)
         before = torch.tensor(answer_scores(model, texts)).view(-1, 2)
-        load_adapter(model, named_as(model)[1], out / "adapter", base_sha256=found.sha256)
+        load_adapter(model, named_as(model, found.path)[1], out / "adapter", base_sha256=found.sha256)
         after = torch.tensor(answer_scores(model, texts)).view(-1, 2)
     print(
         f"{done.trained} pairs learned from, {len(held)} held out, {len(done.problems)} left out; {done.result.message}"

@@ -150,7 +150,7 @@ def align(
         raise LavraError(f"{found.name} does not write; align a decoder.")
     if chosen.method == "reward":
         base = reward_model(base, seed=chosen.seed)
-    _, family = named_as(base)
+    _, family = named_as(base, None if chosen.method == "reward" else found.path)
     config = AdapterConfig(
         rank=chosen.rank, alpha=2.0 * chosen.rank if chosen.alpha is None else chosen.alpha, targets=chosen.targets
     )
