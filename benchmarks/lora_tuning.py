@@ -1,13 +1,13 @@
 """LoRA on a real instruction set, in bf16, on a 135M Llama: TRL with peft, padded and packed, and Lavra; and QLoRA.
 
-    python benchmarks/lora_tuning.py DATA.json [--steps 4] [--batch 4096] [--length 1024] [--only "LoRA;TRL, packed"]
+    python benchmarks/lora_tuning.py DATA.json [--steps 4] [--batch 4096] [--length 1024]
 
 All train the same examples (texts through SmolLM2's tokenizer, answers learned) with rank 16 on every map of the
 blocks. TRL packs with its best-fit strategy, or pads examples of like length; both with their labels on answers only.
 TRL pads or packs to whole examples, so its steps hold about as many tokens as ours. Each lives in a process of its own
-(peak memory), and they take turns of one step, so that a busy machine slows them alike; real tokens a second count,
-medians over turns. Weights are random: speed and memory do not depend on them. Full fine-tuning is Lavra's, for the
-memory that QLoRA is compared with.
+(peak memory), and Lavra and a peer take turns of one step, so that a busy machine slows them alike; real tokens a
+second count, medians over turns. Weights are random: speed and memory do not depend on them. Full fine-tuning is
+Lavra's own, for the memory that QLoRA is compared with.
 """
 
 from __future__ import annotations
@@ -204,16 +204,18 @@ def main() -> None:
     parser.add_argument("--micro", type=int, default=2048, help="tokens at once")
     parser.add_argument("--length", type=int, default=1024, help="of a row, and the longest example")
     parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--only", help="some of them, with semicolons between")
     options = parser.parse_args()
-    names = [*OURS, *THEIRS]
-    if options.only:
-        names = [name for name in names if name in {part.strip() for part in options.only.split(";")}]
-    found, memory, peak = turns(options, names)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    # In pairs: all at once take more memory than small machines have.
+    for names in [["LoRA", peer] for peer in THEIRS] + [["QLoRA", "full"]]:
+        report(names, options)
+
+
+def report(names: list[str], options: argparse.Namespace) -> None:
+    found, memory, peak = turns(options, names)
     print(
-        f"135M Llama, bf16, rank 16, {options.data.name}, about {options.batch} tokens a step, {options.micro} at "
-        f"once, {options.steps} steps; one product: {peak / 1e9:.0f} GFLOP/s\n"
+        f"\n135M Llama, bf16, rank 16, {options.data.name}, about {options.batch} tokens a step, {options.micro} at "
+        f"once, {options.steps} steps; one product: {peak / 1e9:.0f} GFLOP/s"
     )
     print(f"{'':14}{'s a step':>10}{'tokens':>9}{'tokens/s':>10}{'peak memory':>14}")
     rates = {}
@@ -221,14 +223,13 @@ def main() -> None:
         rates[name] = statistics.median(tokens / seconds for seconds, tokens, _ in steps[1:])
         seconds, tokens = (statistics.median(step[place] for step in steps[1:]) for place in (0, 1))
         print(f"{name:14}{seconds:>10.2f}{tokens:>9.0f}{rates[name]:>10.0f}{memory[name] / 2**20:>11.0f} MB")
-    print()
-    if "LoRA" in rates and (peers := [name for name in rates if name in THEIRS]):
-        best = max(peers, key=lambda name: rates[name])
-        faster = rates["LoRA"] / rates[best]
-        print(f"LoRA: {faster:.2f} x the tokens a second of {best} (target 2), "
-              f"{memory['LoRA'] / memory[best]:.2f} x its memory (target 0.6)")  # fmt: skip
-    if {"QLoRA", "full"} <= memory.keys():
-        print(f"QLoRA: {memory['QLoRA'] / memory['full']:.2f} x the memory of full fine-tuning (target 0.35)")
+    first, second = names
+    leaner = memory[first] / memory[second]
+    if first == "LoRA":
+        print(f"LoRA: {rates[first] / rates[second]:.2f} x the tokens a second of {second} (target 2), "
+              f"{leaner:.2f} x its memory (target 0.6)", flush=True)  # fmt: skip
+    else:
+        print(f"QLoRA: {leaner:.2f} x the memory of full fine-tuning (target 0.35)", flush=True)
 
 
 if __name__ == "__main__":
