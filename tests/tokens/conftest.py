@@ -19,7 +19,7 @@ def paragraphs(shared: Path) -> list[str]:
     for row in rows:
         found = by_language.setdefault(row["lang"], [])
         if len(found) < 400:
-            found += [part for part in row["text"].split("\n\n") if len(part) > 40][:1]
+            found += [part for part in row["text"].split("\n\n") if 40 < len(part) < 10_000][:1]
     chosen: list[str] = []
     while len(chosen) < 1000:
         chosen += [texts.pop() for texts in by_language.values() if texts][: 1000 - len(chosen)]
