@@ -180,10 +180,14 @@ def test_the_cache_is_as_large_as_its_tensors(architecture: Any) -> None:
 
 
 def test_a_window_bounds_the_cache_and_an_encoder_has_none() -> None:
-    counted = count_cache(replace(TINY, window=8, local_layers=(0, 2)), 40)
+    config = replace(TINY, window=8, local_layers=(0, 2), context_length=4000)
+    counted = count_cache(config, 4000)
     assert counted.local_layers == 2
-    assert counted.at_context == 2 * 2 * 8 * (8 + 40 + 8)
-    assert counted.unbounded == 2 * 2 * 8 * 120
+    assert counted.at_context == cache_numbers(build(config), 4000) == 2 * 2 * 8 * (7 + 1024 + 4000 + 7 + 1024)
+    assert counted.unbounded == 2 * 2 * 8 * 3 * 4000
+    # What is seen from everywhere is nowhere in particular: beside sinks everything is kept, and counted.
+    sinks = replace(config, sinks=2)
+    assert count_cache(sinks, 4000).at_context == cache_numbers(build(sinks), 4000) == counted.unbounded
     assert count_cache(ENCODER, 40).at_context == 0
 
 

@@ -63,6 +63,14 @@ class Mask:
         """The same mask with a window, for the layers that have one."""
         return replace(self, window=window, sinks=sinks)
 
+    def last(self, keys: int) -> Mask:
+        """The same mask of the last ``keys`` keys alone, for patterns that go by distance."""
+        assert self.sparse is None, "blocks go by the place in the row"
+        assert self.shift is None, "groups go by the place in the row"
+        valid = None if self.valid_BS is None else self.valid_BS[:, -keys:]
+        segments = None if self.segments_BS is None else self.segments_BS[:, -keys:]
+        return replace(self, valid_BS=valid, segments_BS=segments)
+
     def positions(self, queries: int) -> Tensor | None:
         """(B, T): where each of the last ``queries`` tokens stands in its own text; None where a row is one text
         without padding before it."""

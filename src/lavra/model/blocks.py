@@ -114,7 +114,8 @@ class Attention(nn.Module):
             q, k, v = at.memory.project(self, x_BTC, rotary)
         if at.cache is not None:
             k, v = at.cache.update(self.layer, k, v)
-        bias, relative_values = at.bias, None
+        # A cache has forgotten what lies before a window.
+        bias, relative_values = None if at.bias is None else at.bias[..., -k.shape[2] :], None
         if self.shaw is not None:
             index = self.shaw.index(time, k.shape[2], q.device)
             bias, relative_values = self.shaw.bias(q, index, self.scale), (index, self.shaw.values.weight)

@@ -5,13 +5,13 @@ Checked once, where a file or a person hands it in; after that it is trusted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from lavra.errors import LavraError
+from lavra.model.contradictions import check_contradictions
+from lavra.model.field_checks import choice, flags, number, refuse, whole
 
-# No dimension of a real model comes near; a hostile file's does.
-_CEILING = 1 << 24
 _MOST_LAYERS = 4096
 _MOST_EXPERTS = 4096
 
@@ -50,15 +50,15 @@ class RotaryScaling:
     long: tuple[float, ...] = ()  # longrope
 
     def __post_init__(self) -> None:
-        _flags(self)
-        _choice(self, "kind", ("linear", "ntk", "dynamic", "yarn", "llama3", "longrope"))
-        _number(self, "factor", low=1.0, high=1e6)
+        flags(self)
+        choice(self, "kind", ("linear", "ntk", "dynamic", "yarn", "llama3", "longrope"))
+        number(self, "factor", low=1.0, high=1e6)
         for name in ("beta_fast", "beta_slow", "low_frequency_factor", "high_frequency_factor"):
-            _number(self, name, low=1e-3, high=1e6)
+            number(self, name, low=1e-3, high=1e6)
         if self.kind in ("dynamic", "yarn", "llama3", "longrope"):
-            _whole(self, "original_context", 1)
+            whole(self, "original_context", 1)
         if self.attention_factor is not None:
-            _number(self, "attention_factor", low=1e-6, high=1e6)
+            number(self, "attention_factor", low=1e-6, high=1e6)
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
             raise LavraError("model config: low_frequency_factor must be below high_frequency_factor")
         if self.kind == "longrope":
@@ -96,9 +96,9 @@ class Sparse:
     block: int = 64
 
     def __post_init__(self) -> None:
-        _choice(self, "kind", ("strided", "fixed"))
+        choice(self, "kind", ("strided", "fixed"))
         for name in ("local", "stride", "block"):
-            _whole(self, name, 1)
+            whole(self, name, 1)
         if self.kind == "fixed" and self.local > self.stride:
             raise LavraError(f"model config: sparse local {self.local} is more than the stride {self.stride}")
 
@@ -124,14 +124,14 @@ class Experts:
     balance: float = 0.01
 
     def __post_init__(self) -> None:
-        _flags(self)
+        flags(self)
         for name in ("count", "chosen", "width", "every"):
-            _whole(self, name, 1)
-        _whole(self, "shared_width", 0)
-        _number(self, "balance", low=0.0, high=1e3)
+            whole(self, name, 1)
+        whole(self, "shared_width", 0)
+        number(self, "balance", low=0.0, high=1e3)
         layers = self.dense_layers
         if not isinstance(layers, tuple) or not all(type(layer) is int and layer >= 0 for layer in layers):
-            _refuse(self, "dense_layers", "it must list layers")
+            refuse(self, "dense_layers", "it must list layers")
         if self.count > _MOST_EXPERTS:
             raise LavraError(f"model config: experts count is {self.count}; no model has more than {_MOST_EXPERTS}")
         if self.chosen > self.count:
@@ -149,9 +149,9 @@ class Image:
     bias: bool = True  # of the patch projection
 
     def __post_init__(self) -> None:
-        _flags(self)
+        flags(self)
         for name in ("size", "patch", "channels"):
-            _whole(self, name, 1)
+            whole(self, name, 1)
         if self.size % self.patch:
             raise LavraError(f"model config: patches of {self.patch} pixels do not fill an image of {self.size}")
 
@@ -174,9 +174,9 @@ class Memory:
 
     def __post_init__(self) -> None:
         for name in ("recent", "rate"):
-            _whole(self, name, 1)
-        _whole(self, "compressed", 0)
-        _choice(self, "function", ("convolution", "mean", "max"))
+            whole(self, name, 1)
+        whole(self, "compressed", 0)
+        choice(self, "function", ("convolution", "mean", "max"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,41 +317,41 @@ def _check(config: ModelConfig) -> None:
     }.items():
         part = getattr(config, name)
         if part is not None and not isinstance(part, kind):
-            _refuse(config, name, f"it must be a {kind.__name__} or None")
+            refuse(config, name, f"it must be a {kind.__name__} or None")
     for name, allowed in _CHOICES.items():
-        _choice(config, name, allowed)
-    _flags(config)
-    _whole(config, "vocabulary_size", 0 if config.image else 1)
+        choice(config, name, allowed)
+    flags(config)
+    whole(config, "vocabulary_size", 0 if config.image else 1)
     for name in ("context_length", "layers", "width", "heads", "kv_heads", "head_width", "hidden_width"):
-        _whole(config, name, 1)
+        whole(config, name, 1)
     for name in ("token_types", "position_offset", "relative_buckets", "relative_distance", "sinks", "kernel_width"):
-        _whole(config, name, 0)
-    _whole(config, "projection_width", 1 if config.vision else 0)
+        whole(config, name, 0)
+    whole(config, "projection_width", 1 if config.vision else 0)
     if config.end_token is not None:
-        _whole(config, "end_token", 0)
+        whole(config, "end_token", 0)
     for name in ("window", "radius", "rotary_width"):
         if getattr(config, name) is not None:
-            _whole(config, name, 1)
+            whole(config, name, 1)
     if config.layers > _MOST_LAYERS:
-        _refuse(config, "layers", f"no model has more than {_MOST_LAYERS}")
+        refuse(config, "layers", f"no model has more than {_MOST_LAYERS}")
     if config.heads % config.kv_heads:
-        _refuse(
+        refuse(
             config,
             "kv_heads",
             f"it does not divide heads {config.heads}; every key/value head serves the same number of query heads",
         )
-    _number(config, "norm_epsilon", low=0.0, high=1.0)
+    number(config, "norm_epsilon", low=0.0, high=1.0)
     for name in ("rope_theta", "local_rope_theta"):
         if getattr(config, name) is not None:
-            _number(config, name, low=1.0, high=1e30)
+            number(config, name, low=1.0, high=1e30)
     for name in ("embedding_scale", "residual_scale", "logit_scale", "attention_scale"):
         if getattr(config, name) is not None:
-            _number(config, name, low=1e-6, high=1e6)
+            number(config, name, low=1e-6, high=1e6)
     for name in ("attention_soft_cap", "logit_soft_cap"):
         if getattr(config, name) is not None:
-            _number(config, name, low=1e-3, high=1e6)
+            number(config, name, low=1e-3, high=1e6)
     for name in ("dropout", "attention_dropout"):
-        _number(config, name, low=0.0, high=0.999)
+        number(config, name, low=0.0, high=0.999)
     for name in ("unrotated_layers", "local_layers"):
         layers = getattr(config, name)
         if layers is None and name == "local_layers":
@@ -359,147 +359,8 @@ def _check(config: ModelConfig) -> None:
         if not (
             isinstance(layers, tuple) and all(type(layer) is int and 0 <= layer < config.layers for layer in layers)
         ):
-            _refuse(config, name, f"it must list layers from 0 to {config.layers - 1}")
-    _check_positions(config)
-    _check_attention(config)
-    _check_parts(config)
-    _check_head(config)
-
-
-def _check_positions(config: ModelConfig) -> None:
-    if config.positions == "sinusoidal" and config.width % 2:
-        _refuse(config, "width", "sinusoidal positions are pairs of a sine and a cosine")
-    if config.positions == "rotary":
-        if config.turning % 2:
-            _refuse(config, "rotary_width" if config.rotary_width else "head_width", "rotary positions turn pairs")
-        if config.turning > config.head_width:
-            _refuse(config, "rotary_width", f"a head is only {config.head_width} wide")
-        scaling = config.rope_scaling
-        if scaling is not None and scaling.kind == "longrope" and len(scaling.short) != config.turning // 2:
-            _refuse(config, "rope_scaling", f"longrope needs {config.turning // 2} factors, one a frequency")
-    elif config.rope_scaling is not None or config.unrotated_layers or config.rotary_width is not None:
-        _refuse(config, "positions", "rope_scaling, rotary_width and unrotated_layers are for rotary positions")
-    if config.relative == "buckets":
-        buckets = config.relative_buckets // (1 if config.causal else 2)
-        if buckets < 2 or config.relative_distance <= buckets // 2:
-            _refuse(config, "relative_buckets", "with relative_distance it must leave room for near and far buckets")
-    if config.relative == "shaw" and config.relative_distance < 1:
-        _refuse(config, "relative_distance", "Shaw's relative positions are clipped at a distance of at least 1")
-
-
-def _check_attention(config: ModelConfig) -> None:
-    if config.window is not None and not config.causal:
-        _refuse(config, "window", "a sliding window looks back, which an encoder does not; give a radius")
-    if config.radius is not None and config.causal:
-        _refuse(config, "radius", "a decoder sees nothing ahead; give a window")
-    local = config.window is not None or config.radius is not None
-    if config.local_layers is not None and not local:
-        _refuse(config, "local_layers", "there is neither a window nor a radius for them")
-    if config.sinks and not local:
-        _refuse(config, "sinks", "they are what is seen beside a window, and there is none")
-    if config.sparse is not None and local:
-        _refuse(config, "sparse", "a layer is sparse or has a window, not both")
-    if config.local_rope_theta is not None and (not local or config.positions != "rotary"):
-        _refuse(config, "local_rope_theta", "it is for rotary layers with a window")
-    if config.memory is not None and (not config.causal or config.positions not in ("none", "rotary")):
-        _refuse(config, "memory", "a compressive memory is for decoders with rotary positions or none")
-    if config.memory is not None and (local or config.sparse is not None or config.relative != "none"):
-        _refuse(config, "memory", "it takes the place of windows and patterns, and knows no relative positions")
-    if config.memory is not None and config.encoder is not None:
-        _refuse(config, "memory", "it is for decoders without an encoder")
-
-
-def _check_parts(config: ModelConfig) -> None:
-    encoder = config.encoder
-    if encoder is not None and (not config.causal or encoder.causal):
-        _refuse(config, "encoder", "an encoder-decoder is a causal stack over one that is not")
-    if encoder is not None and encoder.image is not None:
-        _refuse(config, "encoder", "it must read text; an image tower stands beside a stack, as vision")
-    if encoder is not None and config.norm_position == "both":
-        _refuse(config, "norm_position", "cross-attention has one norm")
-    if encoder is not None and encoder.width != config.width:
-        _refuse(config, "width", f"the encoder, which reads the same embedding, is {encoder.width} wide")
-    if config.vision is not None and config.vision.image is None:
-        _refuse(config, "vision", "the image tower must say which images it reads")
-    if config.image is not None and config.vision is not None:
-        _refuse(config, "vision", "an image tower stands beside a text tower")
-    if config.image is not None and (config.causal or config.head in ("language", "masked")):
-        _refuse(config, "image", "an image tower is an encoder without a vocabulary")
-    if config.architecture == "convolution":
-        _whole(config, "kernel_width", 2)
-    if config.architecture != "transformer":
-        _check_earlier(config)
-
-
-def _check_head(config: ModelConfig) -> None:
-    if config.head == "masked" and config.causal:
-        _refuse(config, "head", "a causal model cannot be asked for masked words; use language")
-    if config.head in ("sequence", "token") and not config.labels:
-        _refuse(config, "labels", f"a {config.head} head needs at least one")
-    if config.labels and config.head not in ("sequence", "token", "masked"):
-        _refuse(config, "labels", f"a {config.head} head does not classify")
-    if not (isinstance(config.labels, tuple) and all(isinstance(label, str) for label in config.labels)):
-        _refuse(config, "labels", "it must be a tuple of names")
-
-
-def _check_earlier(config: ModelConfig) -> None:
-    """Of the architectures before the transformer: what they have no part for is refused, never ignored."""
-    if not config.causal:
-        _refuse(config, "causal", f"a {config.architecture} language model reads from left to right")
-    if config.norm_position != "pre":
-        _refuse(config, "norm_position", f"the norms of a {config.architecture} stand before its layers")
-    for name in (
-        "positions",
-        "relative",
-        "window",
-        "sparse",
-        "memory",
-        "experts",
-        "encoder",
-        "vision",
-        "image",
-        "residual_scale",
-        "qk_norm",
-        "token_types",
-    ):
-        if getattr(config, name) not in (None, "none", 0, 1.0):
-            _refuse(config, name, f"a {config.architecture} has none")
-
-
-def _refuse(owner: Any, name: str, why: str) -> None:
-    raise LavraError(f"model config: {name} is {_short(getattr(owner, name))}; {why}")
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _choice(owner: Any, name: str, allowed: tuple[str, ...]) -> None:
-    if getattr(owner, name) not in allowed:
-        _refuse(owner, name, f"Lavra knows {', '.join(allowed)}")
-
-
-def _flags(owner: Any) -> None:
-    for field in fields(owner):
-        if field.type == "bool" and not isinstance(getattr(owner, field.name), bool):
-            _refuse(owner, field.name, "it must be true or false")
-
-
-def _whole(owner: Any, name: str, least: int) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _CEILING:
-        _refuse(
-            owner, name, "it must be a positive whole number of sane size" if least else "it must be a whole number"
-        )
-
-
-def _number(owner: Any, name: str, *, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        _refuse(owner, name, "it must be a number")
-    if not low <= value <= high:  # NaN fails every comparison
-        _refuse(owner, name, f"it must lie between {low:g} and {high:g}")
+            refuse(config, name, f"it must list layers from 0 to {config.layers - 1}")
+    check_contradictions(config)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

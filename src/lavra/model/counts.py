@@ -17,6 +17,7 @@ from torch import nn
 
 from lavra.model.activations import count_activations
 from lavra.model.attention import Mask
+from lavra.model.cache import kept_positions
 from lavra.model.config import ModelConfig
 from lavra.model.placing import empty_model
 
@@ -222,9 +223,9 @@ class CacheSize:
     per_token: int
     """That one more token of a short text adds."""
     local_layers: int
-    """Layers that need only the keys in their window."""
+    """Layers that keep only the keys in their window, and some before it (``cache.kept_positions``)."""
     at_context: int
-    """Needed for a text of ``context`` tokens."""
+    """Held for a text of ``context`` tokens."""
     unbounded: int
     """The same if layers with a window kept everything too."""
     cross: int = 0
@@ -243,11 +244,8 @@ def count_cache(config: ModelConfig, context: int) -> CacheSize:
             state = (config.kernel_width - 1) * config.width
         return CacheSize(0, 0, 0, 0, state=config.layers * state)
     layer = 2 * config.kv_heads * config.head_width
-    kept = [
-        min(context, (config.window or context) + config.sinks) if config.is_local(number) else context
-        for number in range(config.layers)
-    ]
-    local = sum(config.is_local(number) for number in range(config.layers))
+    kept = [kept_positions(config, number, context) for number in range(config.layers)]
+    local = 0 if config.sinks else sum(config.is_local(number) for number in range(config.layers))
     cross = layer * config.layers * context if config.encoder is not None else 0
     if config.memory is not None:  # states, and their keys and values; some wait to be compressed
         waiting = config.memory.rate - 1 if config.memory.compressed else 0

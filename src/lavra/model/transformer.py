@@ -194,6 +194,8 @@ class Transformer(Model):
         at.cache = cache
         if config.window is not None or config.radius is not None:
             at.local_mask = mask.local(config.window or config.radius, sinks=config.sinks)
+            if cache is not None and cache.seen(local=True) < cache.length:
+                at.local_mask = at.local_mask.last(cache.seen(local=True) + time)
         if self.rotary is not None:
             at.rotary = at.local_rotary = self.rotary(positions, x.dtype, x.device, length)
         if self.local_rotary is not None:
