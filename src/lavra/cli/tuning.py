@@ -14,8 +14,9 @@ from lavra.errors import LavraError
 
 if TYPE_CHECKING:
     from lavra.training.progress import TerminalProgress
+    from lavra.workspace.runs import Tuned
     from lavra.workspace.tuning.data import Encoded, TuneData
-    from lavra.workspace.tuning.run import Job, Tuned
+    from lavra.workspace.tuning.run import Job
     from lavra.workspace.tuning.settings import Sources, TuneSettings
     from lavra.workspace.workspace import Workspace
 
@@ -91,7 +92,8 @@ def tune(
 
     The same command again continues a run that was stopped, or finds what it made.
     """
-    from lavra.workspace.tuning.run import Interrupted, plan_job
+    from lavra.workspace.runs import Interrupted
+    from lavra.workspace.tuning.run import plan_job
     from lavra.workspace.tuning.settings import Sources, TuneSettings, parse_replay
     from lavra.workspace.workspace import Workspace
 

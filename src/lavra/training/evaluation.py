@@ -35,8 +35,10 @@ class HeldOut:
             self._groups[-1].append(index)
 
     def __call__(self, forward: Forward) -> dict[str, float]:
-        run = forward if self.objective is None else Forward(forward.model, self.objective)
-        device = next(forward.model.parameters()).device
+        return forward.run(lambda model: self._measure(Forward(model, self.objective or forward.objective)))
+
+    def _measure(self, run: Forward) -> dict[str, float]:
+        device = next(run.model.parameters()).device
         sums: dict[str, list[float]] = {}
         for group in self._groups:
             batch = run.objective.collate([self.examples[index] for index in group]).to(device)

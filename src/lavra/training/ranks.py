@@ -1,15 +1,16 @@
 """The processes of one run: how they add up their sums, and how a model is spread over them.
 
-``torchrun`` starts the processes and tells each its place in the environment. *ddp*: each has the whole model, and the
-float32 sums of gradients are added once a step (Li et al. 2020, PyTorch Distributed, section 3.2, no_sync). *fsdp*:
-weights, gradients and optimiser are spread over the ranks, and a block's weights are gathered while it computes
-(Rajbhandari et al. 2019, ZeRO stage 3; PyTorch's ``fully_shard``).
+``torchrun``, or ``--processes``, starts the processes and tells each its place in the environment. *ddp*: each has the
+whole model, and the float32 sums of gradients are added once a step (Li et al. 2020, PyTorch Distributed, section 3.2,
+no_sync). *fsdp*: weights, gradients and optimiser are spread over the ranks, and a block's weights are gathered while
+it computes (Rajbhandari et al. 2019, ZeRO stage 3; PyTorch's ``fully_shard``).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,7 +18,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lavra.errors import LavraError
-from lavra.training.settings import Distributed
+from lavra.training.settings import MEETING, Distributed
+
+_PATIENCE = timedelta(hours=6)
+"""One that evaluates or writes a large model keeps the others waiting; that one is gone is noticed at once."""
+_store: dist.Store | None = None
+
+
+def first_to_say() -> bool:
+    """Whether this is the first process of the run that has something to say about its end. True once a run: all of
+    them fail when one does, and only the first knows why."""
+    if _store is None:
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        return _store.add("lavra: said", 1) == 1
+    except RuntimeError:  # whoever kept the store is gone, and has said why
+        return False
 
 
 class Ranks:
@@ -34,11 +50,21 @@ class Ranks:
         if not dist.is_initialized():
             if "RANK" not in os.environ:
                 raise LavraError(f"distributed {mode} needs processes: start with torchrun --nproc-per-node N")
-            if torch.cuda.is_available():
-                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-            self._opened = True
+            self._join()
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
+
+    def _join(self) -> None:
+        global _store
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        place = (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        _store, rank, count = next(dist.rendezvous(os.environ.get(MEETING, "env://"), *place, timeout=_PATIENCE))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=dist.PrefixStore("group", _store), rank=rank, world_size=count, timeout=_PATIENCE,
+        )  # fmt: skip
+        self._opened = True
 
     @property
     def first(self) -> bool:
@@ -97,6 +123,11 @@ class Ranks:
         rows = parameter.to_local().shape[0]
         each = -(-shape[0] // self.count)  # as torch.chunk cuts
         return min(each * self.rank, shape[0]), rows, shape
+
+    def whole(self, parameter: Tensor) -> Tensor:
+        """All of a parameter that may be spread over the ranks, on each of them. All call it."""
+        found: Tensor = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+        return found
 
     def close(self) -> None:
         """Leave the group, all together, if it was joined here."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Schedule = Literal["cosine", "wsd", "linear", "constant"]
 Precision = Literal["auto", "bf16", "fp32"]
 Distributed = Literal["none", "ddp", "fsdp"]
+MEETING = "LAVRA_MEETING"
+"""The variable with the address where processes of one machine find each other; without it, torchrun's."""
 
 
 @dataclass(frozen=True, kw_only=True)

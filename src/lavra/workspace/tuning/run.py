@@ -1,37 +1,30 @@
-"""``tune``: one run from files of examples to an adapter or a model in the store, with its figures.
-
-What is being trained lies below ``.lavra/runs/<hash of the recipe>``: the same command given again finds it there and
-continues. When it is whole, it becomes an artifact with everything that was measured, and the run's directory goes.
-"""
+"""``tune``: one run from files of examples to an adapter or a model in the store, with its figures."""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lavra.errors import LavraError
 from lavra.model.adapter_files import save_adapter
 from lavra.model.adapters import prove_merge
 from lavra.model.writing import save_model
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.objective import Objective
 from lavra.objectives.retention import KLToBase
-from lavra.store import Artifact, Draft
+from lavra.store import Draft, Store
 from lavra.store.files import digest
-from lavra.store.manifest import recipe_hash
 from lavra.training.callbacks import Callback, Result
 from lavra.training.evaluation import HeldOut, evaluate_once
 from lavra.training.loader import Mixed, ShuffledLoader
 from lavra.training.loop import Trainer
-from lavra.training.report import write_report
+from lavra.training.ranks import Ranks
 from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
 from lavra.workspace.generators import ADAPTER, MODEL, find_generator
+from lavra.workspace.runs import Tuned, ended, gathered, keep, licence_of, make, measure_once, reference_of, run_path
 from lavra.workspace.tuning.base import Base, Prepared, find_base, load_base
 from lavra.workspace.tuning.data import TuneData, as_facts, prepare
 from lavra.workspace.tuning.measure import GENERAL, Measure, general_text
@@ -39,29 +32,9 @@ from lavra.workspace.tuning.settings import Sources, TuneSettings
 from lavra.workspace.workspace import Workspace
 
 EPOCHS = 3
-RUNS = "runs"
 _STEPS_AN_EPOCH = 50
 _GENERAL_TOKENS = 2_000  # about, of the text that comes with Lavra
-_FILES = ("metrics.jsonl", "evaluations.jsonl", "events.jsonl", "run.json", "report.md", "report.html", "loss.svg")
 Say = Callable[[str], None]
-
-
-class Interrupted(LavraError):
-    """Somebody stopped the run; it is saved, and the same command continues it."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """``found``: the same had been made before. ``metrics``: as the manifest has them."""
-
-    artifact: Artifact
-    metrics: Mapping[str, Any]
-    found: bool
-
-    @property
-    def held_out(self) -> float:
-        """The loss on what was held out; NaN where nothing was."""
-        return float(self.metrics.get("held_out_after", math.nan))
 
 
 @dataclass(frozen=True)
@@ -77,25 +50,38 @@ class Job:
     merge: bool
 
     @property
+    def store(self) -> Store:
+        return self.workspace.store
+
+    @property
     def kind(self) -> str:
         return "model" if self.merge or self.settings.method == "full" else "adapter"
 
     @property
     def inputs(self) -> dict[str, str]:
         corpus = self.workspace.corpus() if self.sources.corpus else None
-        return {"base": self.base.artifact.id} | ({"corpus": corpus.id} if corpus else {})
+        found = {"base": self.base.artifact.id} | ({"corpus": corpus.id} if corpus else {})
+        if self.teacher is not None and self.teacher.artifact is not None:
+            found["teacher"] = self.teacher.artifact.id
+        return found
 
     @property
     def recipe(self) -> dict[str, Any]:
         """All that determines the result, and the base as one asks for it."""
         return {
             "made by": "tune",
-            "base": self.base.generator.artifact.id if self.base.generator.artifact else _reference(self.base),
+            "base": self.base.generator.artifact.id
+            if self.base.generator.artifact
+            else reference_of(self.base.generator.model),
             "base_sha256": self.base.generator.model.sha256,
             "data": sorted([Path(name).name, sha] for name, sha in self.data.loaded.hashes.items()),
             "replay": [[path.name, weight] for path, weight in self.sources.replay],
             "roles": sorted(self.sources.roles) if self.sources.corpus or self.sources.texts else [],
+            "old": sorted(path.name for path in self.sources.old),
             "tune": self.settings.recipe,
+            "teacher": identity(self.teacher) if self.teacher is not None else None,
+            "measured": self.measured.fingerprint,
+            "checks": [[check.name, check.version] for check in self.checks],
             "training": self.training.recipe | {"micro_tokens": None, "checkpointing": False},
             "context": self.base.context,
             "merge": self.merge,
@@ -104,20 +90,44 @@ class Job:
     @property
     def run(self) -> Path:
         """Where it trains."""
-        name = recipe_hash(self.kind, self.inputs, self.recipe)[:16]
-        return self.workspace.store.root / RUNS / name
+        return run_path(self)
 
 
 def plan_job(
-    workspace: Workspace, sources: Sources, settings: TuneSettings, *, model: str | None = None, merge: bool = False
+    workspace: Workspace,
+    sources: Sources,
+    settings: TuneSettings,
+    *,
+    model: str | None = None,
+    merge: bool = False,
+    checks: Sequence[Check] = (),
+    progress: Progress = silent,
 ) -> Job:
-    """Read everything and decide everything; train nothing."""
+    """Read everything and decide everything; train nothing. Where a teacher is to write answers, it writes them."""
+    require_distinct(checks)
+    measured = Measured(tuple(general_text(sources.general)), tuple(load_tasks(sources.tasks)))
     generator = find_generator(workspace, model or workspace.settings.models.generator)
     artifact = generator.artifact or workspace._model_artifact(generator.model)
     base = find_base(generator, artifact, settings)
-    data = prepare(workspace, sources, settings, base.tokenizer, base.context)
-    training = train_settings(settings, data)
-    return Job(workspace, base, data, sources, settings, training, merge and settings.method != "full")
+    teacher = find_teacher(workspace, settings, base)
+    teach = None
+    if teacher is not None and settings.teach == "answers":
+        teach = TeachersAnswers(workspace, teacher, settings, base.tokenizer, base.context, progress=progress)
+    data = prepare(workspace, sources, settings, base.tokenizer, base.context, teach=teach)
+    if settings.interpolate is not None and data.held is None:
+        raise LavraError("interpolate needs held-out examples: give --validation FILE, or more examples.")
+    return Job(
+        workspace,
+        base,
+        data,
+        sources,
+        settings,
+        train_settings(settings, data),
+        merge and settings.method != "full",
+        measured,
+        teacher,
+        tuple(checks),
+    )
 
 
 def train_settings(settings: TuneSettings, data: TuneData) -> TrainSettings:
@@ -156,23 +166,19 @@ def _evaluate_every(settings: TuneSettings, data: TuneData, steps: int, batch: i
 
 
 def tune(
-    job: Job, *, name: str | None = None, callbacks: Sequence[Callback] = (), say: Say = lambda text: None
+    job: Job,
+    *,
+    name: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    say: Say = lambda text: None,
+    ranks: Ranks | None = None,
 ) -> Tuned:
-    """Train, or continue, or find what the same command made before.
+    """Train, or continue, or find what the same command made before. ``ranks``: the processes that do it together.
 
     Raises LavraError for whatever the user can repair, and Interrupted when somebody stopped it.
     """
-    made: list[bool] = []
-
-    def build(draft: Draft) -> None:
-        made.append(True)
-        _build(job, draft, callbacks, say)
-
-    artifact = job.workspace.store.make(job.kind, job.inputs, job.recipe, build)
-    if name:
-        job.workspace.store.set_ref(name, artifact.id)
-    shutil.rmtree(job.run, ignore_errors=True)
-    return Tuned(artifact, artifact.manifest.metrics, not made)
+    ranks = ranks if ranks is not None else Ranks()
+    return make(job, lambda draft: _build(job, draft, callbacks, say, ranks), name=name, ranks=ranks)
 
 
 def make_loader(job: Job) -> ShuffledLoader:
@@ -189,25 +195,14 @@ def make_loader(job: Job) -> ShuffledLoader:
     )
 
 
-def make_objective(job: Job, prepared: Prepared) -> Objective:
-    """The next token; LongLoRA's groups, and KL to the base where it is asked for."""
-    shift = None
-    if job.settings.method == "longlora":
-        shift = job.settings.group or max(2, job.base.context // 4 // 2 * 2)
-    objective: Objective = LanguageModel(shift=shift)
-    if job.settings.kl:
-        assert prepared.adapters is not None
-        objective = KLToBase(objective, job.settings.kl, without=prepared.adapters.switched_off)
-    return objective
-
-
 def make_measure(job: Job) -> Measure:
+    """Of what is held out, of general text, of general tasks."""
     held = job.data.held
     micro = job.training.micro_tokens or 2048
     return Measure(
         job.base.tokenizer,
         None if held is None else HeldOut(held, held.sizes.tolist(), micro_tokens=micro, objective=LanguageModel()),
-        general_text(job.sources.general),
+        job.measured,
     )
 
 
@@ -229,105 +224,35 @@ def _build(job: Job, draft: Draft, callbacks: Sequence[Callback], say: Say) -> N
         about=facts | {"recipe": digest(job.recipe)},
     )
     trainer.plan.require_room()
-    before = _before(run, prepared, objective, measure)
+    before = _before(job, run, prepared, measure, say)
     result = trainer.train()
     if result.stopped == "interrupted":
         raise Interrupted(result.message)
     if result.stopped == "diverged":
         say(result.message)
+    mixed = go_back(job, prepared, measure) if job.settings.interpolate is not None else None
     prepared.model.requires_grad_(False)
-    after = evaluate_once(prepared.model, objective, measure)  # type: ignore[arg-type]
-    _publish(job, prepared, draft, run, result, before, after)
+    after = _examine(job, run, prepared, measure, "after", say)
+    publish(job, prepared, draft, run, Outcome(result, before, after, mixed))
 
 
-def _before(run: RunDirectory, prepared: Prepared, objective: Objective, measure: Measure) -> dict[str, float]:
+def _before(job: Job, run: RunDirectory, prepared: Prepared, measure: Measure, say: Say) -> dict[str, float]:
     """The base's figures, measured once a run."""
     path = run.path / "before.json"
     if path.is_file():
-        found: dict[str, float] = json.loads(path.read_text("utf-8"))
-        return found
-    found = evaluate_once(prepared.model, objective, measure)  # type: ignore[arg-type]
-    path.write_text(json.dumps(found), "utf-8")
+        kept: dict[str, float] = json.loads(path.read_text("utf-8"))
+        return kept
+    found = _examine(job, run, prepared, measure, "before", say)
+    write_atomically(path, json.dumps(found).encode())
     return found
 
 
-def _publish(
-    job: Job,
-    prepared: Prepared,
-    draft: Draft,
-    run: RunDirectory,
-    result: Result,
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-) -> None:
-    """Everything that stays, into the artifact."""
-    model, base = prepared.model, job.base
-    if prepared.adapters is not None:
-        save_adapter(
-            prepared.adapters,
-            prepared.family,
-            draft.path / ADAPTER,
-            base=_reference(base),
-            base_sha256=base.generator.model.sha256,
-            context=base.stretched,
-        )
-    if job.merge:
-        assert prepared.adapters is not None
-        ids = base.tokenizer.encode(
-            "The quick brown fox jumps over the lazy dog, and nobody minds.", parse_special=False
-        )
-        import torch
-
-        model = prove_merge(prepared.adapters, torch.tensor([ids], device=model.device))
-    if job.kind == "model":
-        save_model(
-            model,
-            draft.path / MODEL,
-            family=prepared.kind,
-            tokenizer=base.tokenizer,
-            licence=_licence(base),
-            dtype=model.dtype,
-        )
-    metrics = run.lines("metrics")
-    seconds = sum(line["seconds"] for line in metrics)
-    tokens = sum(line["tokens"] for line in metrics)
-    shown = {
-        "general_before": before[GENERAL],
-        "general_after": after[GENERAL],
-        "held_out_before": before.get("loss"),
-        "held_out_after": after.get("loss"),
-        "loss": result.loss,
-        "steps": result.step,
-        "tokens": tokens,
-        "seconds": round(seconds, 1),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-        "stopped": result.stopped,
-        "examples": len(job.data.training),
-        "held_out_examples": len(job.data.validation),
-    }
-    draft.metrics.update({key: _rounded(value) for key, value in shown.items() if value is not None})
-    draft.licences += [base.generator.model.licence, *job.data.loaded.licences]
-    problems = "".join(f"{problem}\n" for problem in job.data.loaded.problems)
-    (draft.path / "left-out.txt").write_text(problems, "utf-8")
-    write_report(run, result, title=f"Tuning {base.name}")
-    for file in _FILES:
-        if (run.path / file).is_file():
-            shutil.copyfile(run.path / file, draft.path / file)
-
-
-def _reference(base: Base) -> str:
-    """The base as ``find_generator`` finds it again, from wherever."""
-    model = base.generator.model
-    known = model.reference.startswith(("pypi:", "hf:")) or not Path(model.reference).expanduser().exists()
-    return model.reference if known else str(Path(model.reference).expanduser().resolve())
-
-
-def _licence(base: Base) -> str | None:
-    licence = base.generator.model.licence
-    return None if licence.lower() in ("", "unknown") else licence
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else str(value)
-    return value
+def _examine(
+    job: Job, run: RunDirectory, prepared: Prepared, measure: Measure, when: When, say: Say
+) -> dict[str, float]:
+    """All that is measured of the model as it is now; the user's checks first, for they may fail."""
+    directory = run.path / CHECKS
+    own = run_checks(
+        job.checks, prepared.model, job.base.tokenizer, base=job.base.name, when=when, directory=directory, say=say
+    )  # fmt: skip
+    return measure.thoroughly(prepared.model) | own
