@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 _WIDTH, _HEIGHT = 720, 320
@@ -14,25 +14,33 @@ _MOST = 1500  # points a line: more cannot be seen
 
 @dataclass(frozen=True)
 class Line:
-    """Points (x, y) from left to right; ``colour`` as CSS says it."""
+    """Points (x, y) in the order in which they are joined; ``colour`` as CSS says it; ``labels``: a word beside each
+    point, where there are."""
 
     name: str
     points: Sequence[tuple[float, float]]
     colour: str
     thin: bool = False
     dots: bool = False
+    labels: Sequence[str] = ()
+
+    @property
+    def drawn(self) -> Line:
+        """Without points that are no numbers, and their labels."""
+        kept = [number for number, point in enumerate(self.points) if all(map(math.isfinite, point))]
+        labels = [self.labels[number] for number in kept] if self.labels else ()
+        return replace(self, points=[self.points[number] for number in kept], labels=labels)
 
 
-def draw(title: str, lines: Sequence[Line], *, x_name: str, y_name: str) -> str:
-    """The lines over shared axes, whose marks are round numbers. Values that are no numbers are left out."""
-    lines = [
-        Line(line.name, [p for p in line.points if all(map(math.isfinite, p))], line.colour, line.thin, line.dots)
-        for line in lines
-    ]
+def draw(title: str, lines: Sequence[Line], *, x_name: str, y_name: str, whole: bool = False) -> str:
+    """The lines over shared axes, whose marks are round numbers. Values that are no numbers are left out. ``whole``:
+    every point is shown where it is, also one that lies far above the others."""
+    lines = [line.drawn for line in lines]
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
-    xs, ys = _ticks([x for x, _ in points]), _ticks(_without_outliers([y for _, y in points]))
+    heights = [y for _, y in points]
+    xs, ys = _ticks([x for x, _ in points]), _ticks(heights if whole else _without_outliers(heights))
 
     def place(x: float, y: float) -> tuple[float, float]:
         y = min(max(y, ys[0]), ys[-1])
@@ -65,6 +73,8 @@ def draw(title: str, lines: Sequence[Line], *, x_name: str, y_name: str) -> str:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{line.colour}" {style}/>')
         if line.dots:
             parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{line.colour}"/>' for x, y in shown]
+        for (x, y), label in zip(shown, line.labels, strict=False):
+            parts.append(f'<text x="{x + 7}" y="{y - 6}" fill="{line.colour}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -69,7 +69,8 @@ def measure_curve(
     alphas: Sequence[float] = ALPHAS,
     allowed: float = 0.01,
 ) -> Curve:
-    """``measure(model)`` gives (task, general) losses; ``model`` has the tuned weights afterwards."""
+    """``measure(model)`` gives (task, general) losses, asked from the lowest alpha to the highest; ``model`` has the
+    tuned weights afterwards. ``base`` and ``tuned``: all weights, or those that were trained."""
     points = []
     for alpha in sorted({0.0, 1.0, *alphas}):
         with _weights(model, interpolate(base, tuned, alpha), back=tuned):
@@ -99,13 +100,16 @@ def recommend(points: Sequence[Point], *, allowed: float = 0.01) -> Curve:
 
 @contextmanager
 def _weights(model: nn.Module, held: Weights, back: Weights) -> Iterator[None]:
-    _load(model, held)
+    put(model, held)
     try:
         yield
     finally:
-        _load(model, back)
+        put(model, back)
 
 
-def _load(model: nn.Module, held: Weights) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.copy_(held[name])
+@torch.no_grad()
+def put(model: nn.Module, held: Weights) -> None:
+    """Copy ``held`` into the parameters of ``model`` that are called so."""
+    parameters = dict(model.named_parameters())
+    for name, value in held.items():
+        parameters[name].copy_(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -20,6 +21,17 @@ _STYLE = (
 )
 
 
+@dataclass(frozen=True)
+class Section:
+    """Something else that a run has to report: sentences, a table, and a picture (an SVG) under its file's name."""
+
+    title: str
+    text: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    picture: tuple[str, str] | None = None
+
+
 class Report(Callback):
     """Writes it when the run ends, however it ends."""
 
@@ -33,14 +45,19 @@ class Report(Callback):
             pass
 
 
-def write_report(run: RunDirectory, result: Result | None = None, *, title: str = "Training") -> None:
-    """``report.md``, ``report.html`` and ``loss.svg`` in the run's directory, from what stands there."""
+def write_report(
+    run: RunDirectory, result: Result | None = None, *, title: str = "Training", sections: Sequence[Section] = ()
+) -> None:
+    """``report.md``, ``report.html`` and ``loss.svg`` in the run's directory, from what stands there; ``sections`` and
+    their pictures first."""
     metrics, evaluations, events = run.lines("metrics"), run.lines("evaluations"), run.lines("events")
     curve = loss_curve(metrics, evaluations)
     facts = _facts(run.description, metrics, result)
     write_atomically(run.path / "loss.svg", curve.encode())
-    write_atomically(run.path / "report.md", _markdown(title, facts, evaluations, events).encode())
-    write_atomically(run.path / "report.html", _html(title, facts, evaluations, events, curve).encode())
+    for name, picture in (section.picture for section in sections if section.picture):
+        write_atomically(run.path / name, picture.encode())
+    write_atomically(run.path / "report.md", _markdown(title, facts, sections, evaluations, events).encode())
+    write_atomically(run.path / "report.html", _html(title, facts, sections, evaluations, events, curve).encode())
 
 
 def loss_curve(metrics: Iterable[Mapping[str, Any]], evaluations: Iterable[Mapping[str, Any]]) -> str:
@@ -81,23 +98,46 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _markdown(title: str, facts: list[tuple[str, str]], evaluations: list[Any], events: list[Any]) -> str:
+def _markdown(
+    title: str,
+    facts: list[tuple[str, str]],
+    sections: Sequence[Section],
+    evaluations: list[Any],
+    events: list[Any],
+) -> str:
     text = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {_bar(value)} |" for name, value in facts)]
+    for section in sections:
+        text += ["", f"## {section.title}"]
+        text += ["", section.text] if section.text else []
+        text += ["", *_table(section.columns, section.rows)] if section.rows else []
+        text += ["", f"![{section.title}]({section.picture[0]})"] if section.picture else []
     text += ["", "![Loss over steps](loss.svg)"]
     if evaluations:
         names = _columns(evaluations)
-        text += ["", "## Held out", "", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        text += ["| " + " | ".join(_cell(line.get(name, "")) for name in names) + " |" for line in evaluations]
+        rows = [[_cell(line.get(name, "")) for name in names] for line in evaluations]
+        text += ["", "## Held out", "", *_table(names, rows)]
     if events:
         text += ["", "## Out of the ordinary", "", *(f"- step {line['step']}: {line['event']}" for line in events)]
     return "\n".join(text) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return lines + ["| " + " | ".join(map(_bar, row)) + " |" for row in rows]
 
 
 def _bar(value: str) -> str:
     return value.replace("|", "\\|").replace("\n", " ")
 
 
-def _html(title: str, facts: list[tuple[str, str]], evaluations: list[Any], events: list[Any], curve: str) -> str:
+def _html(
+    title: str,
+    facts: list[tuple[str, str]],
+    sections: Sequence[Section],
+    evaluations: list[Any],
+    events: list[Any],
+    curve: str,
+) -> str:
     def row(cells: Iterable[str], kind: str = "td") -> str:
         return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
 
@@ -106,8 +146,13 @@ def _html(title: str, facts: list[tuple[str, str]], evaluations: list[Any], even
         f"<h1>{escape(title)}</h1><table>",
         *(row(fact) for fact in facts),
         "</table>",
-        curve,
     ]
+    for section in sections:
+        text.append(f"<h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>")
+        if section.rows:
+            text += ["<table>", row(section.columns, "th"), *(row(cells) for cells in section.rows), "</table>"]
+        text += [section.picture[1]] if section.picture else []
+    text.append(curve)
     if evaluations:
         names = _columns(evaluations)
         text += ["<h2>Held out</h2><table>", row(names, "th")]

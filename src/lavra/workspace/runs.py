@@ -24,7 +24,7 @@ from lavra.store.manifest import recipe_hash
 from lavra.training.callbacks import Result
 from lavra.training.loop import Trainer
 from lavra.training.ranks import Ranks
-from lavra.training.report import write_report
+from lavra.training.report import Section, write_report
 from lavra.training.run import RunDirectory
 
 RUNS = "runs"
@@ -154,9 +154,10 @@ def gathered(trainer: Trainer, loaded: SomeLoaded, again: Callable[[], SomeLoade
 
 def keep(
     draft: Draft, run: RunDirectory, result: Result, *, title: str, figures: Mapping[str, Any],
-    problems: Sequence[Problem],
+    problems: Sequence[Problem], sections: Sequence[Section] = (),
 ) -> None:  # fmt: skip
-    """What a run says of itself, into the artifact: metrics, curves, report, and what was left out."""
+    """What a run says of itself, into the artifact: metrics, curves, report (with ``sections``), and what was left
+    out."""
     lines = run.lines("metrics")
     seconds = sum(line["seconds"] for line in lines)
     tokens = sum(line["tokens"] for line in lines)
@@ -171,8 +172,8 @@ def keep(
     }
     draft.metrics.update({key: _rounded(value) for key, value in shown.items() if value is not None})
     (draft.path / "left-out.txt").write_text("".join(f"{problem}\n" for problem in problems), "utf-8")
-    write_report(run, result, title=title)
-    for file in _FILES:
+    write_report(run, result, title=title, sections=sections)
+    for file in [*_FILES, *(section.picture[0] for section in sections if section.picture)]:
         if (run.path / file).is_file():
             shutil.copyfile(run.path / file, draft.path / file)
 

@@ -95,6 +95,12 @@ def load_base(base: Base, settings: TuneSettings, training: TrainSettings) -> Pr
     return Prepared(model, adapters, kind, family)
 
 
+def load_again(base: Base, like: Model) -> Model:
+    """The base by itself, frozen, as ``like`` was before it was tuned."""
+    path, context = base.generator.model.path, base.stretched or None
+    return load_model(path, dtype=like.dtype, device=like.device, context=context).eval().requires_grad_(False)
+
+
 def adapter_config(settings: TuneSettings) -> AdapterConfig:
     """As ``model/adapters.py`` takes it."""
     method = settings.method

@@ -19,7 +19,7 @@ from lavra.corpus.document import Document
 from lavra.corpus.examples import Conversation, Pair, Problem, Text, read_examples
 from lavra.corpus.examples import Example as Written
 from lavra.errors import LavraError
-from lavra.objectives.packing import Example, PackedRows, cut
+from lavra.objectives.packing import Example, PackedRows, Row, cut, make_row
 from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text
 from lavra.tokens.tokenizer import Tokenizer
 
@@ -31,6 +31,8 @@ _LEAST_ROW = 512
 """Rows are no shorter, so that short examples fill them up."""
 _FEWEST_HELD = 20
 """Examples below which none is held out: neither part would be worth anything."""
+_MOST_OLD = 128
+"""Texts by which EWC weighs the weights. A pass each; the mean over some dozens hardly changes any more."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Encoded:
     @property
     def tokens(self) -> int:
         return len(self.labelled.ids)
+
+
+Teach = Callable[[list[Encoded], list[Problem]], list[Encoded]]
+"""Examples with other answers in place of theirs; what cannot be answered becomes a problem."""
 
 
 @dataclass
@@ -74,7 +80,8 @@ class Loaded:
 
 @dataclass(frozen=True)
 class TuneData:
-    """``rows`` to train on, ``replay`` beside them by weight, ``held`` out; ``length`` of a row."""
+    """``rows`` to train on, ``replay`` beside them by weight, ``held`` out; ``length`` of a row; ``old``: a sample of
+    what is not to be forgotten, a text a row."""
 
     loaded: Loaded
     training: list[Encoded]
@@ -83,6 +90,7 @@ class TuneData:
     held: PackedRows | None
     replay: tuple[tuple[PackedRows, float], ...]
     length: int
+    old: tuple[Row, ...] = ()
 
 
 def load_examples(
@@ -217,9 +225,35 @@ def prepare(
     tokenizer: Tokenizer,
     context: int,
     *,
-    say: Callable[[str], None] = lambda text: None,
+    teach: Teach | None = None,
 ) -> TuneData:
-    """Everything that a run learns from. Raises LavraError where nothing is left."""
+    """Everything that a run learns from. ``teach`` gives the examples that are trained on a teacher's answers.
+
+    Raises LavraError where nothing is left.
+    """
+    loaded = _read(workspace, sources, settings, tokenizer, context)
+    training, validation = _divide(loaded, sources, settings, tokenizer, context)
+    training = take_share(training, settings.share)
+    if teach is not None:
+        training = teach(training, loaded.problems)
+        if not training:
+            raise LavraError(f"the teacher answered nothing that can be learned: {loaded.problems[-1]}.")
+    replay = [(_beside(path, loaded, settings, tokenizer, context), weight) for path, weight in sources.replay]
+    length = row_length([*training, *validation, *(one for examples, _ in replay for one in examples)], context)
+    return TuneData(
+        loaded=loaded,
+        training=training,
+        validation=validation,
+        rows=pack(training, length),
+        held=pack(validation, length) if validation else None,
+        replay=tuple((pack(examples, length), weight) for examples, weight in replay),
+        length=length,
+        old=_old(sources, settings, loaded, tokenizer, context) if settings.ewc else (),
+    )
+
+
+def _read(workspace: Workspace, sources: Sources, settings: TuneSettings, tokenizer: Tokenizer, context: int) -> Loaded:
+    """Files of examples, then documents."""
     loaded = Loaded()
     if sources.data:
         loaded = load_examples(
@@ -233,34 +267,44 @@ def prepare(
         loaded.formats |= texts.formats
         loaded.hashes |= texts.hashes
         loaded.licences, loaded.hidden = texts.licences, texts.hidden
+    return loaded
+
+
+def _divide(
+    loaded: Loaded, sources: Sources, settings: TuneSettings, tokenizer: Tokenizer, context: int
+) -> tuple[list[Encoded], list[Encoded]]:
+    """What is trained on, and what is held out: a share, or a file of its own."""
     if sources.validation is None:
-        training, validation = hold_out(loaded.examples, settings.validation)
-    else:
-        training = loaded.examples
-        apart = load_examples([sources.validation], tokenizer, learn=settings.learn, context=context)
-        validation, loaded.hashes = apart.examples, loaded.hashes | apart.hashes
-        loaded.problems += apart.problems
-        _require_apart(training, validation, sources.validation)
-    training = take_share(training, settings.share)
-    length = row_length([*training, *validation], context)
-    replay = []
-    for path, weight in sources.replay:
-        other = load_examples([path], tokenizer, learn=settings.learn, context=context, shorten=settings.cut)
-        if not other.examples:
-            raise LavraError(f"there is no usable example in {path}: {other.problems[0]}.")
-        length = max(length, row_length(other.examples, context))
-        replay.append((other.examples, weight))
-        loaded.hashes |= other.hashes
-        loaded.problems += other.problems
-    return TuneData(
-        loaded=loaded,
-        training=training,
-        validation=validation,
-        rows=pack(training, length),
-        held=pack(validation, length) if validation else None,
-        replay=tuple((pack(examples, length), weight) for examples, weight in replay),
-        length=length,
-    )
+        return hold_out(loaded.examples, settings.validation)
+    apart = load_examples([sources.validation], tokenizer, learn=settings.learn, context=context)
+    loaded.hashes |= apart.hashes
+    loaded.problems += apart.problems
+    _require_apart(loaded.examples, apart.examples, sources.validation)
+    return loaded.examples, apart.examples
+
+
+def _beside(path: Path, loaded: Loaded, settings: TuneSettings, tokenizer: Tokenizer, context: int) -> list[Encoded]:
+    """The examples of another file, its hash and problems noted in ``loaded``."""
+    other = load_examples([path], tokenizer, learn=settings.learn, context=context, shorten=settings.cut)
+    if not other.examples:
+        raise LavraError(f"there is no usable example in {path}: {other.problems[0]}.")
+    loaded.hashes |= other.hashes
+    loaded.problems += other.problems
+    return other.examples
+
+
+def _old(
+    sources: Sources, settings: TuneSettings, loaded: Loaded, tokenizer: Tokenizer, context: int
+) -> tuple[Row, ...]:
+    """A sample of what EWC holds a model to, always the same one; each text alone in a row."""
+    paths = sources.old or tuple(path for path, _ in sources.replay)
+    if not paths:
+        raise LavraError(
+            "ewc needs texts that are not to be forgotten: give a file of examples with --old, or --replay."
+        )
+    examples = [example for path in paths for example in _beside(path, loaded, settings, tokenizer, context)]
+    chosen = sorted(examples, key=lambda example: _draw("old " + example.group))[:_MOST_OLD]
+    return tuple(make_row([Example(e.labelled.ids, e.labelled.weights)], e.tokens - 1) for e in chosen)
 
 
 def _require_apart(training: Iterable[Encoded], validation: Sequence[Encoded], path: Path) -> None:

@@ -1,71 +1,62 @@
-"""What tuning gained, and what it forgot: the loss on what was held out, and bits per byte of general text.
-
-Bits per byte (Gao et al. 2020, The Pile, section 3.1) do not depend on the tokenizer. The general text that comes with
-Lavra was written for it, in three languages, so no model has learned it by heart; it is small, and says in which
-direction and about how far a model went, not more.
-"""
+"""What a run measures. In the loop, now and then: the loss on what was held out, and general text. Before and after:
+the same, general tasks, and checks of the user's own. What was gained and what was forgotten is the difference."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
-from pathlib import Path
 
 import torch
 
-from lavra.errors import LavraError
 from lavra.model.base import Model
-from lavra.model.heads import cross_entropy
+from lavra.objectives.language import LanguageModel
+from lavra.store.files import digest
 from lavra.tokens.tokenizer import Tokenizer
 from lavra.training.evaluation import HeldOut
 from lavra.training.forward import Forward
+from lavra.workspace.tuning.general import bits_per_byte, general_text
+from lavra.workspace.tuning.tasks import Task, load_tasks, score_tasks
 
+LOSS = "loss"
 GENERAL = "general_bits_per_byte"
-_ALONE = 1024  # tokens of a paragraph that are read at once
+TASKS_RIGHT, TASKS_LOSS = "tasks_right", "tasks_loss"
+MEASURES = {LOSS: "held_out", GENERAL: "general", TASKS_RIGHT: "tasks", TASKS_LOSS: "tasks_loss"}
+"""Each measure's name in a manifest, where it stands twice: ``_before`` and ``_after``."""
 
 
-def general_text(path: Path | None) -> list[str]:
-    """Paragraphs of ``path``, or of the text that comes with Lavra."""
-    if path is None:
-        text = files("lavra.workspace.tuning").joinpath("general.txt").read_text(encoding="utf-8")
-    else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LavraError(f"the general text {path} cannot be read ({error}): give a UTF-8 text file.") from error
-    found = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
-    if not found:
-        raise LavraError(f"the general text {path} is empty: give a file with some pages of text.")
-    return found
+@dataclass(frozen=True)
+class Measured:
+    """What forgetting is measured on."""
 
+    paragraphs: tuple[str, ...] = field(default_factory=lambda: tuple(general_text()))
+    tasks: tuple[Task, ...] = field(default_factory=lambda: tuple(load_tasks()))
 
-@torch.no_grad()
-def bits_per_byte(model: Model, tokenizer: Tokenizer, paragraphs: list[str]) -> float:
-    """Of all ``paragraphs``, each read alone from its beginning."""
-    nats, octets = 0.0, 0
-    for paragraph in paragraphs:
-        ids = tokenizer.encode(paragraph, add_special_tokens=False, parse_special=False)[:_ALONE]
-        start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-        if start is not None:
-            ids = [start, *ids]
-        given = torch.tensor([ids], device=model.device)
-        total, _ = cross_entropy(model, model(given[:, :-1]), given[:, 1:])
-        nats += float(total)
-        octets += len(tokenizer.decode(ids[start is not None :]).encode())
-    return nats / math.log(2) / max(1, octets)
+    @property
+    def fingerprint(self) -> str:
+        """Figures of another text, or of other tasks, are not the same figures."""
+        return digest([list(self.paragraphs), [[task.prompt, list(task.choices), task.answer] for task in self.tasks]])
 
 
 @dataclass
 class Measure:
-    """What the loop calls: the held-out loss where something was held out, and the general text."""
+    """What the loop calls; :meth:`thoroughly` is for before and after."""
 
     tokenizer: Tokenizer
     held: HeldOut | None
-    paragraphs: list[str] = field(default_factory=lambda: general_text(None))
+    general: Measured = field(default_factory=Measured)
 
     def __call__(self, forward: Forward) -> Mapping[str, float]:
-        assert isinstance(forward.model, Model)
         found = dict(self.held(forward)) if self.held is not None else {}
-        return found | {GENERAL: bits_per_byte(forward.model, self.tokenizer, self.paragraphs)}
+        return found | {
+            GENERAL: forward.run(lambda model: bits_per_byte(model, self.tokenizer, self.general.paragraphs))
+        }
+
+    @torch.no_grad()
+    def thoroughly(self, model: Model) -> dict[str, float]:
+        """All that Lavra measures; the model's mode is put back."""
+        mode = model.training
+        try:
+            found = dict(self(Forward(model.eval(), LanguageModel())))
+            return found | score_tasks(model, self.tokenizer, self.general.tasks).figures
+        finally:
+            model.train(mode)

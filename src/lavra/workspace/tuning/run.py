@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lavra.model.adapter_files import save_adapter
-from lavra.model.adapters import prove_merge
-from lavra.model.writing import save_model
+from lavra.errors import LavraError
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.objective import Objective
-from lavra.objectives.retention import KLToBase
 from lavra.store import Draft, Store
 from lavra.store.files import digest
-from lavra.training.callbacks import Callback, Result
-from lavra.training.evaluation import HeldOut, evaluate_once
+from lavra.training.callbacks import Callback
+from lavra.training.evaluation import HeldOut
 from lavra.training.loader import Mixed, ShuffledLoader
 from lavra.training.loop import Trainer
 from lavra.training.ranks import Ranks
 from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
-from lavra.workspace.generators import ADAPTER, MODEL, find_generator
-from lavra.workspace.runs import Tuned, ended, gathered, keep, licence_of, make, measure_once, reference_of, run_path
+from lavra.workspace.generators import Generator, find_generator
+from lavra.workspace.runs import Tuned, ended, gathered, make, measure_once, reference_of, run_path
 from lavra.workspace.tuning.base import Base, Prepared, find_base, load_base
+from lavra.workspace.tuning.checks import Check, When, require_distinct, run_checks
 from lavra.workspace.tuning.data import TuneData, as_facts, prepare
-from lavra.workspace.tuning.measure import GENERAL, Measure, general_text
+from lavra.workspace.tuning.general import general_text
+from lavra.workspace.tuning.interpolating import go_back
+from lavra.workspace.tuning.measure import Measure, Measured
+from lavra.workspace.tuning.objective import make_objective
+from lavra.workspace.tuning.publishing import CHECKS, Outcome, publish
 from lavra.workspace.tuning.settings import Sources, TuneSettings
-from lavra.workspace.workspace import Workspace
+from lavra.workspace.tuning.tasks import load_tasks
+from lavra.workspace.tuning.teaching import TeachersAnswers, find_teacher, identity
+from lavra.workspace.workspace import Progress, Workspace, silent
 
 EPOCHS = 3
 _STEPS_AN_EPOCH = 50
@@ -48,6 +52,9 @@ class Job:
     settings: TuneSettings
     training: TrainSettings
     merge: bool
+    measured: Measured = field(default_factory=Measured)
+    teacher: Generator | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def store(self) -> Store:
@@ -206,12 +213,36 @@ def make_measure(job: Job) -> Measure:
     )
 
 
-def _build(job: Job, draft: Draft, callbacks: Sequence[Callback], say: Say) -> None:
+def _build(job: Job, draft: Draft | None, callbacks: Sequence[Callback], say: Say, ranks: Ranks) -> None:
+    """Measure, train, go back as far as is asked for, measure again, and fill ``draft``, which the first rank has."""
     prepared = load_base(job.base, job.settings, job.training)
     objective, measure = make_objective(job, prepared), make_measure(job)
     run = RunDirectory(job.run)
+    before = measure_once(run, ranks, lambda: _examine(job, run, prepared, measure, "before", say))
+    trainer = _trainer(job, prepared, objective, measure, run, callbacks, ranks)
+    trainer.plan.require_room()
+    result = trainer.train()
+    ended(result, say)
+    whole = gathered(trainer, prepared, lambda: load_base(job.base, job.settings, job.training))
+    if draft is None:
+        return
+    mixed = go_back(job, whole, measure) if job.settings.interpolate is not None else None
+    whole.model.requires_grad_(False)
+    after = _examine(job, run, whole, measure, "after", say)
+    publish(job, whole, draft, run, Outcome(result, before, after, mixed))
+
+
+def _trainer(
+    job: Job,
+    prepared: Prepared,
+    objective: Objective,
+    measure: Measure,
+    run: RunDirectory,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
+) -> Trainer:
     facts = {"base": job.base.name, "method": job.settings.method, **as_facts(job.data.loaded, job.data)}
-    trainer = Trainer(
+    return Trainer(
         prepared.model,
         objective,
         make_loader(job),
@@ -219,32 +250,11 @@ def _build(job: Job, draft: Draft, callbacks: Sequence[Callback], say: Say) -> N
         run,
         evaluate=measure if job.data.held is not None else None,
         callbacks=callbacks,
+        ranks=ranks,
         context=job.data.rows.mean_context,
         longest=job.data.length,
         about=facts | {"recipe": digest(job.recipe)},
     )
-    trainer.plan.require_room()
-    before = _before(job, run, prepared, measure, say)
-    result = trainer.train()
-    if result.stopped == "interrupted":
-        raise Interrupted(result.message)
-    if result.stopped == "diverged":
-        say(result.message)
-    mixed = go_back(job, prepared, measure) if job.settings.interpolate is not None else None
-    prepared.model.requires_grad_(False)
-    after = _examine(job, run, prepared, measure, "after", say)
-    publish(job, prepared, draft, run, Outcome(result, before, after, mixed))
-
-
-def _before(job: Job, run: RunDirectory, prepared: Prepared, measure: Measure, say: Say) -> dict[str, float]:
-    """The base's figures, measured once a run."""
-    path = run.path / "before.json"
-    if path.is_file():
-        kept: dict[str, float] = json.loads(path.read_text("utf-8"))
-        return kept
-    found = _examine(job, run, prepared, measure, "before", say)
-    write_atomically(path, json.dumps(found).encode())
-    return found
 
 
 def _examine(

@@ -16,7 +16,8 @@ from lavra.training.run import RunDirectory
 from lavra.workspace.runs import Tuned
 from lavra.workspace.tuning.base import load_base
 from lavra.workspace.tuning.data import pack, take_share
-from lavra.workspace.tuning.run import Job, make_loader, make_objective, train_settings
+from lavra.workspace.tuning.objective import make_objective
+from lavra.workspace.tuning.run import Job, make_loader, train_settings
 
 SHARES = (0.25, 0.5, 1.0)
 TRIED = 64
