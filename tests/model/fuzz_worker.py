@@ -7,6 +7,7 @@ and within ``HEADROOM``; prints how many did which.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import resource
@@ -37,6 +38,11 @@ WILD: list[Any] = [
     "gelu", [], [1], [[[]]], {}, {"rope_type": "yarn"}, {"rope_type": "linear", "factor": "x"}, ["x"] * 100,
 ]  # fmt: skip
 outcomes: Counter[str] = Counter()
+
+
+def wild(data: st.DataObject) -> Any:
+    """One of :data:`WILD`; its own copy, for what is drawn is damaged further."""
+    return copy.deepcopy(data.draw(st.sampled_from(WILD)))
 
 
 def load(path: Path) -> None:
@@ -88,7 +94,7 @@ def safetensors(data: st.DataObject, whole: Path, here: Path) -> None:
         if what == "gone":
             header.pop(name, None)
         elif what == "entry":
-            header[name] = data.draw(st.sampled_from(WILD))
+            header[name] = wild(data)
         elif what == "new":
             header[data.draw(st.sampled_from(["", "x", "a" * 10_000, "\x00", "é"]))] = entry
         elif isinstance(entry, dict):
@@ -130,7 +136,7 @@ def config(data: st.DataObject, whole: Path, here: Path) -> None:
         if data.draw(st.integers(0, 9)) == 0:
             del owner[name]
         else:
-            owner[name] = data.draw(st.sampled_from(WILD))
+            owner[name] = wild(data)
         if not owner:
             break
     place = here / kind

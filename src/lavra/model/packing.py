@@ -38,7 +38,8 @@ def pack(model: Model) -> Model:
     """
     if model.dtype is not torch.bfloat16 or model.device.type != "cpu" or not _available():
         return model
-    for parent in list(model.blocks.modules()):
+    stacks = (model, getattr(model, "encoder", None), getattr(model, "vision", None))
+    for parent in [module for stack in stacks if stack is not None for module in stack.blocks.modules()]:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, PackedLinear(child.weight, child.bias))
