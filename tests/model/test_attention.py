@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
 
 from lavra.model import kernels, tiles
 from lavra.model.attention import Mask, attend
@@ -141,12 +145,36 @@ def by_flex(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
 
 
 def by_varlen(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
-    mask = case.mask
-    if not kernels.varlen_serves(q, mask, case.options.get("soft_cap")):
+    assert case.mask.segments_BS is not None
+    mask = replace(case.mask, segments_BS=case.mask.segments_BS.cuda())
+    q, k, v = q.cuda(), k.cuda(), v.cuda()
+    if not kernels.varlen_serves(q, mask, None):
         return None
-    return kernels.varlen(q, k, v, mask, q.shape[-1] ** -0.5)
+    return kernels.varlen(q, k, v, mask, q.shape[-1] ** -0.5).cpu()
 
 
+def varlen_as_documented(q: Tensor, k: Tensor, v: Tensor, *rest: Any, **options: Any) -> Tensor:
+    """``torch.nn.attention.varlen.varlen_attn`` as its docstring has it, a text at a time."""
+    starts, _, longest, _ = rest
+    before, after = options["window_size"]
+    mixed = []
+    for start, end in pairwise(starts.tolist()):
+        assert end - start <= longest
+        i, j = torch.arange(end - start)[:, None], torch.arange(end - start)
+        seen = ((before < 0) | (i - j <= before)) & ((after < 0) | (j - i <= after))
+        text = (x[start:end].transpose(0, 1) for x in (q, k, v))
+        scale, gqa = options["scale"], options["enable_gqa"]
+        mixed.append(F.scaled_dot_product_attention(*text, seen, scale=scale, enable_gqa=gqa).transpose(0, 1))
+    return torch.cat(mixed)
+
+
+def by_varlen_as_documented(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    """All of varlen but PyTorch's kernel, which no CPU has."""
+    with mock.patch.object(kernels, "_varlen", return_value=varlen_as_documented):
+        return kernels.varlen(q, k, v, case.mask, q.shape[-1] ** -0.5)
+
+
+VARLEN = (by_varlen, by_varlen_as_documented)
 TRAINED = (by_attend, by_tiles, by_runs, by_dense, by_definition_in_chunks)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="varlen has no kernel without a GPU")
 
@@ -156,13 +184,15 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
     """Any mask that the kernel is for, over tensors of any shape and both dtypes."""
     batch, kv_heads, group = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     queries = draw(st.one_of(st.just(1), st.integers(1, 24)))
-    before = 0 if kernel in (by_runs, by_varlen) else draw(st.sampled_from((0, 0, 1, 7, 16)))
+    before = 0 if kernel is by_runs or kernel in VARLEN else draw(st.sampled_from((0, 0, 1, 7, 16)))
     keys, heads = queries + before, kv_heads * group
     causal, block, tile = draw(st.booleans()), draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 8)))
     fields: dict[str, Any] = {"causal": causal}
     patterns = (
         ("none",)
-        if kernel in (by_runs, by_varlen)
+        if kernel is by_runs
+        else ("none", "window")
+        if kernel in VARLEN
         else ("none", "window", "sinks", "strided", "fixed", "shift", "cross")
     )
     pattern = draw(st.sampled_from(patterns))
@@ -177,7 +207,7 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
         fields["shift"] = draw(st.integers(1, 10))
         fields["window"] = draw(st.sampled_from((None, None, 4)))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
-    padding = draw(st.sampled_from(("none", "left", "right", "both", "holes")))
+    padding = "none" if kernel in VARLEN else draw(st.sampled_from(("none", "left", "right", "both", "holes")))
     if padding == "holes":
         fields["valid_BS"] = torch.rand(batch, keys, generator=generator) > 0.3
     elif padding != "none":
@@ -186,7 +216,7 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
         end = end if padding != "left" else torch.full_like(end, keys)
         places = torch.arange(keys)
         fields["valid_BS"] = (places >= first) & (places < end)
-    if draw(st.booleans()) or (kernel is by_varlen) or (kernel is by_runs and padding == "none"):
+    if draw(st.booleans()) or kernel in VARLEN or (kernel is by_runs and padding == "none"):
         often = draw(st.sampled_from((0.1, 0.4)))
         fields["segments_BS"] = (torch.rand(batch, keys, generator=generator) < often).long().cumsum(1)
     if pattern == "cross":
@@ -221,7 +251,11 @@ def assert_near(got: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
         assert error.norm() <= 0.02 * expected.norm() + 0.005 * math.sqrt(error.numel())
 
 
-@pytest.mark.parametrize("kernel", [*TRAINED, pytest.param(by_varlen, marks=gpu)], ids=lambda kernel: kernel.__name__)
+@pytest.mark.parametrize(
+    "kernel",
+    [*TRAINED, by_varlen_as_documented, pytest.param(by_varlen, marks=gpu)],
+    ids=lambda kernel: kernel.__name__,
+)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_every_kernel_is_the_definition(kernel: Any, data: st.DataObject) -> None:
@@ -232,6 +266,36 @@ def test_every_kernel_is_the_definition(kernel: Any, data: st.DataObject) -> Non
 @given(case=cases(by_flex))
 def test_flex_attention_is_the_definition_too(case: Case) -> None:
     hold_to_the_definition(by_flex, case)
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((8, 0), ["varlen", "flex", "flex", "flex"]), ((7, 5), ["flex"] * 4)]
+)
+def test_what_a_gpu_would_be_given(capability: tuple[int, int], chosen: list[str]) -> None:
+    """No kernel runs: the tensors are on a GPU in name only."""
+    called: list[str] = []
+
+    def note(name: str) -> Any:
+        return mock.patch.object(kernels, name, side_effect=lambda *given, **options: called.append(name))
+
+    packed = Mask(causal=True, segments_BS=torch.zeros(1, 300).long())
+    with (
+        note("varlen"),
+        note("flex"),
+        mock.patch.object(torch.cuda, "get_device_capability", return_value=capability),
+        FakeTensorMode(),
+    ):
+        q = torch.empty(1, 4, 300, 16, dtype=torch.bfloat16, device="cuda")
+        attend(q, q, q, packed)
+        attend(q.float(), q.float(), q.float(), packed)
+        attend(q, q, q, Mask(causal=True, window=40))
+        attend(q, q, q, Mask(causal=True), soft_cap=2.0)
+    assert called == chosen
+
+
+def test_varlen_is_for_no_cpu() -> None:
+    q = torch.zeros(1, 4, 300, 16, dtype=torch.bfloat16)
+    assert not kernels.varlen_serves(q, Mask(causal=True, segments_BS=torch.zeros(1, 300).long()), None)
 
 
 def hold_to_the_definition(kernel: Any, case: Case) -> None:

@@ -304,7 +304,7 @@ def block_mask(mask: Mask, q_BHTD: Tensor, keys: int) -> Any:
 
 def varlen_serves(q_BHTD: Tensor, mask: Mask, soft_cap: float | None) -> bool:
     """Whether :func:`varlen` computes it here: texts packed into rows, in half precision, on a GPU of 2020 or later."""
-    half = q_BHTD.dtype in (torch.float16, torch.bfloat16)
+    half = q_BHTD.is_cuda and q_BHTD.dtype in (torch.float16, torch.bfloat16)
     packed = mask.segments_BS is not None and mask.valid_BS is None and not mask.cross and soft_cap is None
     pattern = mask.sparse is not None or mask.shift is not None or mask.sinks > 0
     whole = mask.segments_BS is not None and mask.segments_BS.shape[1] == q_BHTD.shape[2]
