@@ -1,6 +1,6 @@
 """How far a model's next-token distribution is from a teacher's, without the logits of either.
 
-As in ``chunked.py``: logits exist for a chunk of positions, and become their own gradient on the way forward. Twice the
+As in ``chunked.py``, logits exist for a chunk of positions, and become their own gradient on the way forward. Twice the
 vocabulary is gone through, so a step of distillation costs the teacher's pass and one more unembedding.
 """
 
@@ -16,8 +16,17 @@ from torch import Tensor
 
 from lavra.errors import LavraError
 from lavra.model.base import Model
-from lavra.model.chunked import _autocast, _capped, _chunks, _Gradients, _linear, _precise, _row_blocks, _scaled
-from lavra.model.heads import _before_words, unembedding_weight
+from lavra.model.heads import before_words, unembedding_weight
+from lavra.model.vocabulary_chunks import (
+    Gradients,
+    autocast,
+    capped,
+    chunks,
+    given_back,
+    linear,
+    precise_dtype,
+    row_blocks,
+)
 
 Kind = Literal["forward", "reverse", "jsd"]
 Teacher = Callable[[slice], Tensor]
@@ -70,7 +79,7 @@ def divergence(
     """Σ over positions, (), float32, of ``measure`` between ``model``'s words at ``hidden_NC`` and the teacher's."""
     wanted = torch.is_grad_enabled()
     found: Tensor = _ChunkedDivergence.apply(
-        _autocast(_before_words(model, hidden_NC)),
+        autocast(before_words(model, hidden_NC)),
         unembedding_weight(model),
         model.head.bias,
         teacher,
@@ -84,11 +93,11 @@ def divergence(
 
 def words_of(model: Model, hidden_NC: Tensor) -> Teacher:
     """The logits of a teacher whose last states are ``hidden_NC``, some at a time."""
-    states = _autocast(_before_words(model, hidden_NC))
+    states = autocast(before_words(model, hidden_NC))
     weight, bias, cap = unembedding_weight(model).to(states.dtype), model.head.bias, model.config.logit_soft_cap
 
     def logits(part: slice) -> Tensor:
-        z = _linear(states[part], weight, bias)
+        z = linear(states[part], weight, bias)
         return z if cap is None else cap * torch.tanh(z / cap)
 
     return logits
@@ -120,14 +129,14 @@ class _ChunkedDivergence(torch.autograd.Function):
         wanted: bool,
     ) -> Tensor:
         weight = weight_VC.to(hidden_NC.dtype)
-        grads = _Gradients(hidden_NC, weight_VC, bias_V, tuple(wanted and need for need in ctx.needs_input_grad[:3]))
-        total = torch.zeros((), dtype=_precise(hidden_NC.dtype), device=hidden_NC.device)
+        grads = Gradients(hidden_NC, weight_VC, bias_V, tuple(wanted and need for need in ctx.needs_input_grad[:3]))
+        total = torch.zeros((), dtype=precise_dtype(hidden_NC.dtype), device=hidden_NC.device)
         heat = measure.temperature
-        for part in _chunks(hidden_NC, weight, chunk):
+        for part in chunks(hidden_NC, weight, chunk):
             hidden = hidden_NC[part]
-            z, given = _linear(hidden, weight, bias_V), teacher(part)
-            for rows in _row_blocks(z):
-                block, slope = _capped(z[rows], soft_cap, total.dtype)
+            z, given = linear(hidden, weight, bias_V), teacher(part)
+            for rows in row_blocks(z):
+                block, slope = capped(z[rows], soft_cap, total.dtype)
                 q_log = torch.log_softmax(block / heat, 1)
                 p_log = torch.log_softmax(given[rows].to(total.dtype) / heat, 1)
                 value, gradient = measure.of(q_log, p_log)
@@ -138,17 +147,9 @@ class _ChunkedDivergence(torch.autograd.Function):
             if grads.any:
                 grads.add(part, z, hidden, weight)
             del z, given
-        ctx.save_for_backward(*grads.tensors)
-        ctx.dtypes = weight_VC.dtype, None if bias_V is None else bias_V.dtype
+        grads.keep(ctx)
         return total
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        scaled = (
-            _scaled(hidden, given[0], hidden.dtype if hidden is not None else None),
-            _scaled(weight, given[0], weight_dtype),
-            _scaled(bias, given[0], bias_dtype),
-        )
-        return *scaled, None, None, None, None, None
+        return *given_back(ctx, given[0]), None, None, None, None, None

@@ -79,14 +79,14 @@ def logits(model: Model, hidden: Tensor) -> Tensor:
     Pass only the positions that are wanted: at V = 49,152 one position costs as much as two blocks.
     """
     head, cap = model.head, model.config.logit_soft_cap
-    hidden = _before_words(model, hidden)
+    hidden = before_words(model, hidden)
     out = head.packed(hidden) if head.packed is not None else F.linear(hidden, unembedding_weight(model))
     if head.bias is not None:
         out = out + head.bias
     return out if cap is None else cap * torch.tanh(out / cap)
 
 
-def _before_words(model: Model, hidden: Tensor) -> Tensor:
+def before_words(model: Model, hidden: Tensor) -> Tensor:
     """What the unembedding multiplies."""
     if model.head.transform is not None:
         hidden = model.head.transform(hidden)
@@ -117,7 +117,7 @@ def cross_entropy(
     if int(count) < len(targets_N):
         hidden_NC, targets_N = hidden_NC[kept], targets_N[kept]
     total = chunked_cross_entropy(
-        _before_words(model, hidden_NC),
+        before_words(model, hidden_NC),
         unembedding_weight(model),
         model.head.bias,
         targets_N,
@@ -137,7 +137,7 @@ def log_probabilities(
     hidden_NC, targets_N = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     kept = targets_N != ignore
     found = chunked_log_probabilities(
-        _before_words(model, hidden_NC[kept]),
+        before_words(model, hidden_NC[kept]),
         unembedding_weight(model),
         model.head.bias,
         targets_N[kept],
