@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from lavra.errors import LavraError
-from lavra.model import chunked
+from lavra.model import vocabulary_chunks
 from lavra.model.attention import Mask
 from lavra.model.chunked import chunked_cross_entropy, chunked_log_probabilities
 from lavra.model.config import ModelConfig
@@ -108,7 +108,7 @@ def test_the_chunked_loss_and_its_gradients_are_those_of_the_plain_one(shape: st
 @pytest.mark.parametrize("shape", ["tied", "scaled and capped"])
 @pytest.mark.parametrize("block", [100, 1 << 20])
 def test_smoothing_and_the_z_loss_are_their_formulas(shape: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunked, "_BLOCK", block)
+    monkeypatch.setattr(vocabulary_chunks, "_BLOCK", block)
     model, (hidden, targets) = tiny(SHAPES[shape]), positions()
     total, _ = cross_entropy(model, hidden, targets, label_smoothing=0.1, z_loss=0.01, chunk=9)
     z = logits(model, hidden)
