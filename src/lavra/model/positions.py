@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lavra.model.config import ModelConfig, RotaryScaling
+from lavra.model.tables import table
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -147,7 +148,7 @@ class RelativeBuckets(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.causal, self.furthest = config.causal, config.relative_distance
-        self.table = nn.Embedding(config.relative_buckets, config.heads)
+        self.table = table(config.relative_buckets, config.heads)
 
     def forward(self, queries: int, keys: int) -> Tensor:
         """(1, H, T, S) for the last ``queries`` of ``keys`` places."""
@@ -188,8 +189,8 @@ class Shaw(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.furthest = config.relative_distance
-        self.keys = nn.Embedding(2 * self.furthest + 1, config.head_width)
-        self.values = nn.Embedding(2 * self.furthest + 1, config.head_width)
+        self.keys = table(2 * self.furthest + 1, config.head_width)
+        self.values = table(2 * self.furthest + 1, config.head_width)
 
     def index(self, queries: int, keys: int, device: torch.device) -> Tensor:
         """(T, S): the row of the tables for each pair of places."""

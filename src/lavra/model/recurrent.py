@@ -23,6 +23,7 @@ from lavra.model.blocks import make_norm
 from lavra.model.cache import StateCache
 from lavra.model.config import ModelConfig
 from lavra.model.heads import Head
+from lavra.model.tables import table
 
 State = tuple[Tensor, ...]
 """LSTM: what it gives and its cell, (B, F) each. GRU: what it gives. Convolution: its last inputs, (B, K - 1, C)."""
@@ -198,7 +199,7 @@ class Recurrent(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        self.embedding = table(config.vocabulary_size, config.width)
         self.embedding_norm = make_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(RecurrentBlock(config) for _ in range(config.layers))
         self.final_norm = make_norm(config) if config.final_norm else None

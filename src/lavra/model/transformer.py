@@ -17,6 +17,7 @@ from lavra.model.config import Image, ModelConfig
 from lavra.model.heads import Head
 from lavra.model.memory import CompressiveMemory
 from lavra.model.positions import Alibi, RelativeBuckets, RotaryCache, sinusoids
+from lavra.model.tables import table
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Transformer(Model):
         super().__init__()
         self.config = config
         self.patches = PatchEmbedding(config.image, config.width) if config.image else None
-        self.embedding = nn.Embedding(config.vocabulary_size, config.width) if embeds and config.image is None else None
+        self.embedding = table(config.vocabulary_size, config.width) if embeds and config.image is None else None
         rows = config.context_length + config.position_offset
-        self.position_embedding = nn.Embedding(rows, config.width) if config.positions == "learned" else None
+        self.position_embedding = table(rows, config.width) if config.positions == "learned" else None
         self.rotary = self.local_rotary = None
         if config.positions == "rotary":
             self.rotary = RotaryCache(config.turning, config.rope_theta, config.rope_scaling)
@@ -68,7 +69,7 @@ class Transformer(Model):
                 self.local_rotary = RotaryCache(config.turning, config.local_rope_theta)
         self.relative_bias = RelativeBuckets(config) if config.relative == "buckets" else None
         self.alibi = Alibi(config) if config.relative == "alibi" else None
-        self.type_embedding = nn.Embedding(config.token_types, config.width) if config.token_types else None
+        self.type_embedding = table(config.token_types, config.width) if config.token_types else None
         self.embedding_norm = make_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = make_norm(config) if config.final_norm else None
