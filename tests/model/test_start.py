@@ -15,7 +15,8 @@ shape = dict(vocabulary_size=99, context_length=32, layers=1, width=16, heads=2,
 made = [
     empty_model(ModelConfig(**shape, causal=True, positions="rotary")),
     empty_model(ModelConfig(**shape, causal=False, positions="learned", token_types=2)),
-    empty_model(ModelConfig(**shape, causal=False, positions="none", relative="buckets", relative_buckets=8, relative_distance=16)),
+    empty_model(ModelConfig(**shape, causal=False, positions="none", relative="buckets", relative_buckets=8,
+        relative_distance=16)),
 ]
 assert all(p.is_meta for model in made for p in model.parameters())
 print("torch._dynamo" in sys.modules)

@@ -1,4 +1,7 @@
-"""From the command line to an exit code: 0 done, 2 a mistake that the user can repair, 130 stopped by Ctrl-C."""
+"""From the command line to an exit code: 0 done, 2 a mistake that the user can repair, 130 stopped by Ctrl-C.
+
+Of several processes that train together the first one speaks, and only the first that fails says why.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,18 @@ def run() -> None:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     debug = "--debug" in sys.argv or bool(os.environ.get("LAVRA_DEBUG"))
+    if int(os.environ.get("RANK", "0")) > 0:
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         app()
     except LavraError as error:
+        _say_first()
         if debug:
             raise
         print(f"lavra: {error}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
+        _say_first()
         leave(
             "\nlavra: stopped. What was finished is kept: run the same command again to continue.",
             128 + stopped.number,
@@ -47,11 +54,35 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (OSError, RuntimeError) as error:
+        _say_first()
         # LanceDB says it as a RuntimeError, whose text is all there is.
-        if debug or not (sentence := _disk_trouble(error)):
+        if debug or not (sentence := _disk_trouble(error) or _others_gone(error)):
             raise
         print(f"lavra: {sentence}", file=sys.stderr)
         sys.exit(2)
+    except Exception:
+        _say_first()
+        raise
+
+
+def _say_first() -> None:
+    """Give this process its voice if no other of the same run has said yet why it ends; else end in silence."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return
+    ranks = sys.modules.get("lavra.training.ranks")
+    if not (ranks.first_to_say() if ranks is not None else os.environ.get("RANK", "0") == "0"):
+        os._exit(2)
+    sys.stderr = sys.__stderr__ or sys.stderr
+
+
+def _others_gone(error: Exception) -> str | None:
+    """One sentence where another process of the run ended without a word, else nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and ("gloo" in str(error) or "NCCL" in str(error)):
+        return (
+            "another process of this run is gone, perhaps for want of memory: run the same command again to continue "
+            "from the last checkpoint."
+        )
+    return None
 
 
 def _disk_trouble(error: Exception) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from lavra.cli.leaving import leave
+from lavra.cli.making import callbacks, check_name, check_place, export, require_base, say
+from lavra.cli.processes import Spread, processes
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
-    from lavra.training.progress import TerminalProgress
+    from lavra.training.ranks import Ranks
     from lavra.workspace.runs import Tuned
     from lavra.workspace.tuning.data import Encoded, TuneData
     from lavra.workspace.tuning.run import Job
-    from lavra.workspace.tuning.settings import Sources, TuneSettings
     from lavra.workspace.workspace import Workspace
 
 _SHOWN = 10
@@ -86,20 +86,23 @@ def tune(
     name: Annotated[str | None, typer.Option(help="What the result is called, beside its id.")] = None,
     track: Annotated[list[str] | None, typer.Option(help="mlflow, wandb, comet or tensorboard.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
+    together: Annotated[int, typer.Option("--processes", min=1, help="Processes that train together.")] = 1,
+    distributed: Annotated[
+        Spread | None, typer.Option(help="A model for each process (ddp, as it is), or one spread over all (fsdp).")
+    ] = None,
     workspace: Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace's directory.")] = None,
 ) -> None:
     """Tune a model on examples, documents, or both; measures what it gained and what it forgot.
 
     The same command again continues a run that was stopped, or finds what it made.
     """
-    from lavra.workspace.runs import Interrupted
-    from lavra.workspace.tuning.run import plan_job
     from lavra.workspace.tuning.settings import Sources, TuneSettings, parse_replay
     from lavra.workspace.workspace import Workspace
 
     here = Workspace.open(workspace) if workspace else Workspace.find()
     held, share = _validation(validation)
-    _check_name(name)
+    check_name(name)
+    check_place(to)
     settings = TuneSettings(
         method=method, rank=rank, alpha=alpha, storage=storage, epochs=epochs, steps=steps, learn=learn, cut=cut,
         learning_rate=learning_rate, batch_tokens=batch_tokens, micro_tokens=micro_tokens, context=context, group=group,
@@ -115,24 +118,25 @@ def tune(
         validation=held,
         general=general,
     )
-    _require(here, model)
-    if to is not None and to.exists():
-        raise LavraError(f"{to} exists already: choose another place for --to.")
-    job = plan_job(here, sources, settings, model=model, merge=merge)
-    _show_data(job.data)
-    if preview:
-        _preview(job)
-        return
-    try:
-        if find_rate:
-            _find_rate(job)
+    with processes(together, distributed) as ranks:
+        require_base(here, model, ranks)
+        from lavra.workspace.runs import Interrupted
+        from lavra.workspace.tuning.run import plan_job
+
+        job = plan_job(here, sources, settings, model=model, merge=merge)
+        _show_data(job.data)
+        if preview:
+            _preview(job)
             return
-        done = _train(here, sources, settings, job, model, merge, seeds, learning_curve, name, track, yes)
-    except Interrupted as stopped:
-        leave(f"lavra: {stopped}", 130)
-    _show_tuned(done)
-    if to is not None:
-        _export(here, done, to)
+        try:
+            if find_rate:
+                _find_rate(job, ranks)
+                return
+            done = _train(here, job, seeds, learning_curve, name, track, yes, ranks)
+        except Interrupted as stopped:
+            leave(f"lavra: {stopped}", 130)
+        _show_tuned(done)
+        export(here, done, to, ranks)
     answer = f"--adapter {name or done.artifact.id}"
     print(f'Next: lavra ask "…" {answer}, or lavra serve {answer}; lavra trace {name or done.artifact.id}')
 
@@ -145,32 +149,6 @@ def _validation(given: str | None) -> tuple[Path | None, float]:
         return None, float(given)
     except ValueError:
         return Path(given), 0.0
-
-
-def _check_name(name: str | None) -> None:
-    import re
-
-    if name is not None and (
-        not re.fullmatch(r"[a-z][a-z0-9_.-]{0,63}", name) or name in ("corpus", "index", "assistant")
-    ):
-        raise LavraError(f"--name {name} cannot be used: small letters, digits, - and _, and no name that Lavra uses.")
-
-
-def _require(here: Workspace, model: str | None) -> None:
-    """Pull the base the first time."""
-    from lavra.cli.console import progress
-    from lavra.model.hub import resolve
-    from lavra.workspace.generators import tuned
-    from lavra.workspace.workspace import pulling
-
-    reference = model or here.settings.models.generator
-    if tuned(here, reference) is not None:
-        return
-    try:
-        resolve(here._beside(reference))
-    except LavraError:
-        with progress() as report:
-            resolve(here._beside(reference), pull=True, progress=pulling(reference, report))
 
 
 def _show_data(data: TuneData) -> None:
@@ -231,51 +209,23 @@ def coloured(job: Job, example: Encoded) -> Any:
     return shown
 
 
-def _progress(yes: bool) -> TerminalProgress:
-    from lavra.training.plan import Plan
-    from lavra.training.progress import TerminalProgress
-
-    class Asking(TerminalProgress):
-        asked = yes or not sys.stdin.isatty() or not sys.stderr.isatty()
-
-        def begin(self, plan: Plan, step: int) -> None:
-            if not self.asked:
-                self.show(plan)
-                if not typer.confirm("Train?", default=True, err=True):
-                    raise LavraError("nothing was trained.")
-                type(self).asked = True
-                self.show = lambda plan: None  # type: ignore[method-assign]
-            super().begin(plan, step)
-
-    return Asking()
-
-
 def _train(
     here: Workspace,
-    sources: Sources,
-    settings: TuneSettings,
     job: Job,
-    model: str | None,
-    merge: bool,
     seeds: int,
     learning_curve: bool,
     name: str | None,
     track: Sequence[str] | None,
     yes: bool,
+    ranks: Ranks,
 ) -> Tuned:
-    from lavra.cli.console import err
-    from lavra.training.run import RunDirectory
-    from lavra.training.trackers import make_trackers
     from lavra.workspace.tuning.run import tune as train
     from lavra.workspace.tuning.tries import learning_curve as by_share
     from lavra.workspace.tuning.tries import spread, with_seeds
 
-    def say(text: str) -> None:
-        err.print(text, markup=False)
-
     def one(job: Job) -> Tuned:
-        callbacks = [_progress(yes), *make_trackers(track or (), RunDirectory(job.run), job.recipe, say=say)]
-        return train(job, callbacks=callbacks, say=say)
+        told = callbacks(job.run, job.recipe, track, yes, ranks)
+        return train(job, callbacks=told, say=say, ranks=ranks)
 
     if learning_curve:
         shares = by_share(job, one)
@@ -289,14 +239,16 @@ def _train(
         if seeds > 1:
             print(f"\nOver {seeds} seeds: {spread(runs)}")
         done = min(runs, key=lambda run: (run.held_out != run.held_out, run.held_out))
-    if name:
+    if name and ranks.first:
         here.store.set_ref(name, done.artifact.id)
     return done
 
 
-def _find_rate(job: Job) -> None:
+def _find_rate(job: Job, ranks: Ranks) -> None:
     from lavra.workspace.tuning.tries import range_test
 
+    if ranks.count > 1:
+        raise LavraError("--find-rate is for one process: leave --processes away, the rate is the same.")
     found = range_test(job)
     print(f"{'rate':>10}{'loss':>10}")
     for rate, loss in found.curve[:: max(1, len(found.curve) // 20)]:
@@ -319,12 +271,6 @@ def _show_tuned(done: Tuned) -> None:
     if change > 0.02:
         print("Less is forgotten with --replay FILE=0.2 (general examples), --kl 0.1, a lower rate, or fewer epochs.")
     print(f"Report: {done.artifact.path / 'report.md'}")
-
-
-def _export(here: Workspace, done: Tuned, to: Path) -> None:
-    from lavra.workspace.tuning.export import export_tuned
-
-    print(f"{export_tuned(here, done.artifact, to)}: read again and the same.")
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -67,9 +68,9 @@ class Trainer:
     ) -> None:
         self.model, self.objective, self.loader, self.run = model, objective, loader, run
         self.device = next(model.parameters()).device
-        self.settings = settings = settings.resolved(self.device)
         self.evaluate = evaluate
         self.ranks = ranks if ranks is not None else Ranks(settings.distributed)
+        self.settings = settings = replace(settings.resolved(self.device), distributed=self.ranks.mode)
         self.callbacks = list(callbacks) if self.ranks.first else []
         self.about = dict(about or {})
         if not any(parameter.requires_grad for parameter in model.parameters()):
