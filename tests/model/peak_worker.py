@@ -45,7 +45,7 @@ def main(task: str, tiny: Path, source: Path, out: Path) -> None:
 
 
 def run(task: str, model: Model, out: Path, source: Path) -> None:
-    tokenizer = load_tokenizer(source) if source.is_dir() else None
+    tokenizer = load_tokenizer(source) if task.startswith("write") else None
     if task.startswith("write hf"):
         save_model(model, out, family="llama", tokenizer=tokenizer)
     elif task.startswith("write gguf"):

@@ -53,6 +53,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model, tokenizer = load_model(made, dtype=torch.float32), load_tokenizer(made)
         for kind in ("F32", "Q8_0"):
             save_gguf(model, tokenizer, root / f"{name}.{kind}.gguf", quantisation=kind, architecture="llama")
+        for stored in (torch.bfloat16, torch.float16):
+            path = root / f"{name}.{stored}".replace("torch.", "")
+            transformers.LlamaForCausalLM.from_pretrained(made, dtype=stored).save_pretrained(
+                path, max_shard_size="40MB"
+            )
+            assert name == "tiny" or len(list(path.glob("*-of-*.safetensors"))) >= 3
     return root
 
 
@@ -69,9 +75,16 @@ def peak(directory: Path, task: str, source: str, out: Path) -> float:
     return float(answer.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("source", ["", ".F32.gguf", ".Q8_0.gguf"])
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize(
+    ("dtype", "source"),
+    [
+        *((dtype, source) for dtype in ("f32", "bf16") for source in ("", ".F32.gguf", ".Q8_0.gguf")),
+        ("f32", ".bfloat16"),
+        ("bf16", ".float16"),
+    ],
+)
 def test_reading(directory: Path, tmp_path: Path, source: str, dtype: str) -> None:
+    """One file and shards, of whichever type: the finished model is what memory is measured by."""
     assert 0.95 < peak(directory, f"read {dtype}", source, tmp_path) <= 1.1
 
 

@@ -5,6 +5,7 @@ Checked once, where a file or a person hands it in; after that it is trusted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -306,15 +307,7 @@ class ModelConfig:
 
 def _check(config: ModelConfig) -> None:
     """Refuse what contradicts itself, by field and reason; what it holds may come from a stranger's file."""
-    for name, kind in {
-        "rope_scaling": RotaryScaling,
-        "sparse": Sparse,
-        "experts": Experts,
-        "image": Image,
-        "memory": Memory,
-        "encoder": ModelConfig,
-        "vision": ModelConfig,
-    }.items():
+    for name, kind in CONFIG_PARTS.items():
         part = getattr(config, name)
         if part is not None and not isinstance(part, kind):
             refuse(config, name, f"it must be a {kind.__name__} or None")
@@ -363,7 +356,18 @@ def _check(config: ModelConfig) -> None:
     check_contradictions(config)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CONFIG_PARTS: Mapping[str, type] = {
+    "rope_scaling": RotaryScaling,
+    "sparse": Sparse,
+    "experts": Experts,
+    "image": Image,
+    "memory": Memory,
+    "encoder": ModelConfig,
+    "vision": ModelConfig,
+}
+"""Fields that are configs themselves, or None."""
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
     "architecture": get_args(Architecture),
     "norm": get_args(Norm),
     "norm_position": get_args(NormPosition),

@@ -11,20 +11,11 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from lavra.errors import LavraError
-from lavra.model.config import Experts, Image, Memory, ModelConfig, RotaryScaling, Sparse
+from lavra.model.config import CONFIG_PARTS, ModelConfig
 from lavra.model.families.family import Family, Rule, Shapes
 
 MODEL_TYPE = "lavra"
 
-_PARTS: Mapping[str, type] = {
-    "rope_scaling": RotaryScaling,
-    "sparse": Sparse,
-    "experts": Experts,
-    "image": Image,
-    "memory": Memory,
-    "encoder": ModelConfig,
-    "vision": ModelConfig,
-}
 # What every config.json says beside the model's shape; the tokenizer's files are where Lavra looks for it.
 _BESIDE = (
     "model_type",
@@ -58,7 +49,7 @@ def _make(kind: type, given: Mapping[str, Any], where: str) -> Any:
                 raise KeyError(where + name)
             continue
         value = given[name]
-        part = _PARTS.get(name) if kind is ModelConfig else None
+        part = CONFIG_PARTS.get(name) if kind is ModelConfig else None
         if part is not None and value is not None:
             if not isinstance(value, Mapping):
                 raise LavraError(f"the config's {where}{name} is not an object; download the model again")
