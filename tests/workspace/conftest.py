@@ -55,3 +55,25 @@ def models(pulled: Callable[[str], Path]) -> None:
     """The default models are on this machine."""
     pulled("smollm2-135m")
     pulled("e5-small-enpt")
+
+
+@pytest.fixture(scope="session")
+def tiny_writer(pulled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a decoder of two small layers, random weights, and SmolLM2's tokenizer and chat template."""
+    from lavra.model.building import build, initialise
+    from lavra.model.config import ModelConfig
+    from lavra.model.writing import save_model
+    from lavra.tokens.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(pulled("smollm2-135m"))
+    model = build(
+        ModelConfig(
+            vocabulary_size=tokenizer.vocabulary_size, layers=2, width=64, heads=4, kv_heads=2, head_width=16,
+            hidden_width=128, causal=True, norm="rms", norm_epsilon=1e-5, positions="rotary", activation="silu",
+            gated=True, context_length=256, tied_embeddings=True,
+        )
+    )  # fmt: skip
+    initialise(model, 0)
+    path = tmp_path_factory.mktemp("writers") / "tiny"
+    save_model(model, path, tokenizer=tokenizer, family="llama")
+    return path

@@ -82,6 +82,18 @@ class AnswerSection(Section):
     seed: int | None = None
 
 
+class TuneSection(Section):
+    """How every tuning of the workspace is kept from forgetting, and what is measured of it; flags go before."""
+
+    kl: float = Field(default=0.0, ge=0)
+    ewc: float = Field(default=0.0, ge=0)
+    l2_sp: float = Field(default=0.0, ge=0)
+    interpolate: str | None = None
+    forget_at_most: float = Field(default=0.01, ge=0, le=1)
+    patience: int = Field(default=0, ge=0)
+    checks: tuple[str, ...] = ()
+
+
 class Settings(Section):
     """All of ``lavra.toml``."""
 
@@ -90,6 +102,7 @@ class Settings(Section):
     documents: DocumentsSection = DocumentsSection()
     index: IndexSection = IndexSection()
     answer: AnswerSection = AnswerSection()
+    tune: TuneSection = TuneSection()
     serve: ServeSettings = ServeSettings()
 
 
@@ -136,6 +149,15 @@ name = {{name}}
 # repetition_penalty = 1.0
 # max_tokens = 256
 # seed = 1
+
+[tune]
+# kl = 0.0                         # weight of the divergence from the base's words
+# ewc = 0.0                        # weight of the change of weights that matter for the examples of --old
+# l2_sp = 0.0                      # weight of the change of all trained weights
+# interpolate = "auto"             # go back towards the base as far as forgetting asks; "curve" only measures it
+# forget_at_most = 0.01            # what that may lose of general text, as a share
+# patience = 0                     # evaluations without a lower held-out loss before a run stops; 0: any number
+# checks = ["checks.py:bias"]      # functions that measure each model before and after; their code is run
 
 [serve]
 # host = "127.0.0.1"

@@ -19,6 +19,7 @@ from lavra.model.longer import lengthen
 from lavra.model.weights import load_model, open_model
 from lavra.store import Artifact
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
+from lavra.training.recompute import recompute_mlps
 from lavra.training.settings import TrainSettings
 from lavra.workspace.generators import Generator
 
@@ -85,13 +86,16 @@ def load_base(base: Base, settings: TuneSettings, training: TrainSettings) -> Pr
     """Weights loaded; what is to be trained asks for gradients."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = training.compute_dtype(device)
-    model = load_model(base.generator.model.path, dtype=dtype, device=device, context=base.stretched or None)
+    storage = settings.storage if settings.method == "qlora" else None
+    model = load_model(
+        base.generator.model.path, dtype=dtype, device=device, context=base.stretched or None, storage=storage
+    )
     kind, family = named_as(model, base.generator.model.path)
     if settings.method == "full":
         return Prepared(model.requires_grad_(), None, kind, family)
     adapters = attach(model, adapter_config(settings), family, seed=settings.seed)
-    if settings.method == "qlora":
-        adapters.quantise(settings.storage)
+    if settings.method == "qlora" and not training.checkpointing:
+        recompute_mlps(model)
     return Prepared(model, adapters, kind, family)
 
 

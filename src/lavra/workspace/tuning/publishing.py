@@ -21,7 +21,7 @@ from lavra.training.report import Section
 from lavra.training.run import RunDirectory
 from lavra.workspace.generators import ADAPTER, MODEL
 from lavra.workspace.runs import keep, licence_of, reference_of
-from lavra.workspace.tuning.base import Prepared
+from lavra.workspace.tuning.base import Base, Prepared
 from lavra.workspace.tuning.interpolating import FILE, PICTURE, Mixed
 from lavra.workspace.tuning.measure import GENERAL, LOSS, MEASURES, TASKS_LOSS, TASKS_RIGHT
 
@@ -79,19 +79,25 @@ def publish(job: Job, prepared: Prepared, draft: Draft, run: RunDirectory, outco
 def _save_weights(job: Job, prepared: Prepared, draft: Draft) -> None:
     base, adapters, model = job.base, prepared.adapters, prepared.model
     if adapters is not None:
-        save_adapter(
-            adapters,
-            prepared.family,
-            draft.path / ADAPTER,
-            base=reference_of(base.generator.model),
-            base_sha256=base.generator.model.sha256,
-            context=base.stretched,
-        )
+        save_over(base, prepared, draft)
         if job.merge:
             ids = base.tokenizer.encode(_PROOF, parse_special=False)
             model = prove_merge(adapters, torch.tensor([ids], device=model.device))
     if job.kind == "model":
         _save_model(job, prepared, model, draft)
+
+
+def save_over(base: Base, prepared: Prepared, draft: Draft) -> None:
+    """The adapter alone, which knows what it lies over."""
+    assert prepared.adapters is not None
+    save_adapter(
+        prepared.adapters,
+        prepared.family,
+        draft.path / ADAPTER,
+        base=reference_of(base.generator.model),
+        base_sha256=base.generator.model.sha256,
+        context=base.stretched,
+    )
 
 
 def _save_model(job: Job, prepared: Prepared, model: Model, draft: Draft) -> None:

@@ -81,13 +81,15 @@ def _task(line: str, where: str) -> Task:
     wanted = "give prompt, at least two different choices, and the number of the right one as answer, from 0"
     try:
         row: Any = json.loads(line)
-        task = Task(row["prompt"], tuple(row["choices"]), row["answer"], str(row.get("language", "")))
+        choices = row["choices"] if isinstance(row["choices"], list) else ()
+        task = Task(row["prompt"], tuple(choices), row["answer"], str(row.get("language", "")))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LavraError(f"{where} is no task: {wanted}.") from error
     texts = (task.prompt, *task.choices)
     if (
         not all(isinstance(text, str) and text.strip() for text in texts)
-        or len(set(task.choices)) < max(2, len(task.choices))
+        or len(task.choices) < 2
+        or len(set(task.choices)) < len(task.choices)
         or type(task.answer) is not int
         or not 0 <= task.answer < len(task.choices)
     ):
