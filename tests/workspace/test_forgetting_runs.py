@@ -121,6 +121,7 @@ def test_the_way_back_begins_at_the_base_and_ends_at_the_tuned_model(
     curve = tune(job(workspace, files, tiny_writer, method=method, learning_rate=rate, interpolate="curve"))
     found = json.loads((curve.artifact.path / "interpolation.json").read_text())
     points = {point["share"]: point for point in found["points"]}
+    assert curve.metrics["interpolation"] == found["points"]
     assert sorted(points) == [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
     near = {"rel": 1e-4 if method != "dora" else 2e-3}  # DoRA's lengths are divided by lengths, and rounded
     assert points[0.0]["loss"] == pytest.approx(curve.metrics["held_out_before"], **near)

@@ -129,7 +129,8 @@ def show_trace(trace: Trace) -> None:
         if node.manifest is None:
             return f"{role}[bold]{node.id}[/bold] [red]no longer in the store[/red]"
         manifest = node.manifest
-        facts = [manifest.made, *(f"{value} {name}" for name, value in sorted(manifest.metrics.items()) if value)]
+        figures = {name: value for name, value in manifest.metrics.items() if value and not isinstance(value, list)}
+        facts = [manifest.made, *(f"{value} {name}" for name, value in sorted(figures.items()))]
         if manifest.licences:
             facts.append(", ".join(manifest.licences))
         for key in ("reference", "name"):

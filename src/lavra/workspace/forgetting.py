@@ -90,8 +90,9 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             and any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
         ]
         holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
-        for unfinished in (store.root / "questioning").glob("*.jsonl"):  # answers of a model that was interrupted
-            unfinished.unlink()
+        for written in ("questioning", "teaching"):  # what models wrote, kept so that nothing is asked of them twice
+            for file in (store.root / written).glob("*.jsonl"):
+                file.unlink()
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
         progress("Erasing", 2, 4)

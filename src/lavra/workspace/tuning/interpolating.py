@@ -54,7 +54,10 @@ class Mixed:
             "recommended": self.curve.recommended.alpha,
             "reason": self.curve.reason,
             "taken": self.taken,
-            "points": [{"share": share, **figures} for share, figures in sorted(self.figures.items())],
+            "points": [
+                {"share": share, **{name: round(value, 6) for name, value in figures.items()}}
+                for share, figures in sorted(self.figures.items())
+            ],
         }
 
     def table(self) -> tuple[list[str], list[list[str]]]:

@@ -125,6 +125,7 @@ def figures(job: Job, outcome: Outcome) -> dict[str, Any]:
     if outcome.mixed is not None:
         found["interpolated"] = outcome.mixed.taken
         found["recommended"] = outcome.mixed.curve.recommended.alpha
+        found["interpolation"] = outcome.mixed.to_json()["points"]
     return found
 
 
