@@ -255,6 +255,13 @@ def test_a_head_that_is_not_known_is_refused_by_its_tensors(tmp_path: Path) -> N
         load_model(tmp_path, dtype=torch.float32)
 
 
+def test_an_mpnet_whose_buckets_transformers_would_not_count_is_refused(tmp_path: Path) -> None:
+    """Its class counts 32 of them, with a table of any size."""
+    make("mpnet", "Model", relative_attention_num_buckets=40).save_pretrained(tmp_path)
+    with pytest.raises(LavraError, match="an MPNet with 40 buckets of positions instead of 32"):
+        load_model(tmp_path, dtype=torch.float32)
+
+
 def test_a_packed_text_beyond_the_positions_is_refused(tmp_path: Path) -> None:
     model = saved(make("roberta", "Model"), tmp_path)
     assert model.config.context_length == 68

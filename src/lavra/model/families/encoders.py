@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 from lavra.model.families.family import (
     Family,
@@ -19,6 +20,8 @@ from lavra.model.families.family import (
 )
 from lavra.model.families.hf_fields import read_windows, write_windows
 from lavra.model.families.tasks import Heads, head_names, read_head, write_head
+
+_MPNET_BUCKETS = 32
 
 
 def encoder_config(*, width: int, heads: int, **different: Any) -> ModelConfig:
@@ -98,12 +101,18 @@ def _read_offset(hf: Mapping[str, Any], shapes: Shapes, *, padding: int | None =
 
 
 def _mpnet_buckets(shapes: Shapes) -> dict[str, Any]:
-    """MPNet (Song et al. 2020) has T5's relative positions beside the learned ones, with a fixed furthest distance."""
+    """MPNet (Song et al. 2020) has T5's relative positions beside the learned ones: 32 buckets up to 128 tokens away,
+    whatever size a file gives their table."""
     table = shapes.get("encoder.relative_attention_bias.weight")
-    return {"relative": "buckets", "relative_buckets": table[0], "relative_distance": 128} if table else {}
+    if table is None:
+        return {}
+    refuse(table[0] != _MPNET_BUCKETS, f"an MPNet with {table[0]} buckets of positions instead of {_MPNET_BUCKETS}")
+    return {"relative": "buckets", "relative_buckets": _MPNET_BUCKETS, "relative_distance": 128}
 
 
 def _write_mpnet(config: ModelConfig) -> dict[str, Any]:
+    if config.relative_buckets != _MPNET_BUCKETS or config.relative_distance != 128:
+        raise LavraError("an MPNet has 32 buckets of positions, up to 128 tokens away; write the model as Lavra's own")
     fields = _write_bert(config, kind="mpnet", stem="MPNet")
     del fields["type_vocab_size"]
     return {**fields, "relative_attention_num_buckets": config.relative_buckets}
