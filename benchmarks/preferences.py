@@ -20,12 +20,12 @@ import torch
 
 from lavra.model.adapted import named_as
 from lavra.model.adapter_files import load_adapter
-from lavra.model.hub import resolve
 from lavra.model.precision import compute_dtype
 from lavra.model.weights import load_model
 from lavra.objectives.reference import answer_scores
-from lavra.tokens.tokenizer import load_tokenizer
-from lavra.workspace.aligning import AlignSettings, align, hold_out, load_items
+from lavra.workspace.aligning.run import align, plan_align
+from lavra.workspace.aligning.settings import AlignSettings
+from lavra.workspace.workspace import Workspace
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        data, out = Path(directory) / "pairs.jsonl", Path(directory) / "run"
+        data = Path(directory) / "pairs.jsonl"
         data.write_bytes(
             gzip.decompress(options.data.read_bytes()) if options.data.suffix == ".gz" else options.data.read_bytes()
         )
@@ -49,20 +49,19 @@ def main() -> None:
             learning_rate=options.rate, batch_tokens=options.batch, validation=0.4,
         )  # fmt: skip
         began = time.perf_counter()
-        done = align(data, out, model=options.model, settings=settings)
+        job = plan_align(Workspace.init(Path(directory) / "workspace"), data, settings, model=options.model)
+        done = align(job)
         minutes = (time.perf_counter() - began) / 60
-        found = resolve(options.model)
-        items, _ = load_items(data, load_tokenizer(found.path), settings)
-        _, held = hold_out(items, settings)
-        model = load_model(found.path, dtype=compute_dtype())
+        held, base = job.data.held, job.base.generator.model
+        model = load_model(base.path, dtype=compute_dtype())
         texts = [text for pair in held for text in pair.texts]
         lengths = torch.tensor([len(text.ids) - text.answer for text in texts]).view(-1, 2)
         before = torch.tensor(answer_scores(model, texts)).view(-1, 2)
-        load_adapter(model, named_as(model, found.path)[1], out / "adapter", base_sha256=found.sha256)
+        family = named_as(model, base.path)[1]
+        load_adapter(model, family, done.artifact.path / "adapter", base_sha256=base.sha256)
         after = torch.tensor(answer_scores(model, texts)).view(-1, 2)
-    print(
-        f"{done.trained} pairs learned from, {len(held)} held out, {len(done.problems)} left out; {done.result.message}"
-    )
+    rows = f"{len(job.data.learned)} pairs learned from, {len(held)} held out, {len(job.data.problems)} left out"
+    print(f"{rows}; {done.metrics['steps']} steps, {done.metrics['stopped']}")
     print(f"{minutes:.1f} minutes, beta {options.beta:g}, rate {options.rate:g}")
     for name, scores in (
         ("log p", (before, after)),
@@ -72,8 +71,9 @@ def main() -> None:
         share = [float((s[:, 0] > s[:, 1]).float().mean() + (s[:, 0] == s[:, 1]).float().mean() / 2) for s in scores]
         error = math.sqrt(share[1] * (1 - share[1]) / len(held))
         print(f"held-out accuracy by {name}: {share[0]:.1%} before, {share[1]:.1%} after (standard error {error:.1%})")
-    print({name: round(value, 4) for name, value in done.before.items()})
-    print({name: round(value, 4) for name, value in done.after.items()})
+    for name, value in done.metrics.items():
+        if name.endswith(("_before", "_after")):
+            print(f"{name:28}{value:.4f}")
 
 
 if __name__ == "__main__":

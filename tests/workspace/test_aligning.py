@@ -1,19 +1,22 @@
-"""``align`` by each method on a tiny model with a real tokenizer: an adapter or a reward model is left behind that says
+"""``align`` by each method on a tiny model with a real tokenizer: an artifact is left that says
 what the run said."""
 
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lavra.cli.commands import app
 from lavra.errors import LavraError
-from lavra.model.adapted import named_as
-from lavra.model.adapter_files import load_adapter
+from lavra.inference.sampling import Sampling
+from lavra.model.adapted import load_adapted
 from lavra.model.building import build, initialise
 from lavra.model.config import ModelConfig
 from lavra.model.weights import load_model
@@ -21,8 +24,14 @@ from lavra.model.writing import save_model
 from lavra.objectives.reference import answer_scores
 from lavra.objectives.reward import rewards
 from lavra.tokens.tokenizer import load_tokenizer
+from lavra.training.callbacks import Callback, Step
 from lavra.training.rollouts import Prompt
-from lavra.workspace.aligning import AlignSettings, align, judged_by, load_items
+from lavra.workspace.aligning.data import hold_out, load_items
+from lavra.workspace.aligning.rewards import judged_by
+from lavra.workspace.aligning.run import AlignJob, align, plan_align
+from lavra.workspace.aligning.settings import AlignSettings
+from lavra.workspace.runs import Interrupted
+from lavra.workspace.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +41,13 @@ def model(pulled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
     tiny = build(
         ModelConfig(
             vocabulary_size=tokenizer.vocabulary_size, context_length=256, layers=2, width=32, heads=4, kv_heads=2,
-            head_width=8, hidden_width=48, causal=True, norm="rms", norm_epsilon=1e-5, norm_bias=False,
+            head_width=8, hidden_width=48, causal=True, norm="rms", norm_epsilon=1e-5,
             positions="rotary", activation="silu", gated=True,
         )
     )  # fmt: skip
     initialise(tiny, 0)
     directory = tmp_path_factory.mktemp("model") / "tiny"
-    save_model(tiny, directory, tokenizer=tokenizer)
+    save_model(tiny, directory, tokenizer=tokenizer, family="llama")
     return str(directory)
 
 
@@ -55,6 +64,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.init(tmp_path / "ws")
+
+
 def settings(method: Any, **changes: Any) -> AlignSettings:
     return AlignSettings(
         method=method, micro_tokens=512, validation=0.2, rank=4,
@@ -62,43 +76,112 @@ def settings(method: Any, **changes: Any) -> AlignSettings:
     )  # fmt: skip
 
 
+def job(
+    workspace: Workspace, data: Path, model: str, method: str, *, reward: str | None = None, **changes: Any
+) -> AlignJob:
+    return plan_align(workspace, data, settings(method, **changes), model=model, reward=reward)
+
+
 @pytest.mark.parametrize("method", ["dpo", "ipo", "orpo", "simpo", "kto"])
-def test_an_adapter_learns_what_is_preferred(model, data, tmp_path, method):
-    done = align(data, tmp_path / "run", model=model, settings=settings(method))
-    assert done.after["loss"] < done.before["loss"]
-    assert done.after["accuracy"] > 0.9
-    assert [problem.source.rpartition(":")[2] for problem in done.problems] == ["4", "5"]
-    assert done.held + done.trained == (80 if method == "kto" else 40)
-    tuned = load_model(Path(model), dtype=torch.float32)
+def test_an_adapter_learns_what_is_preferred(workspace, data, model, method):
+    asked = job(workspace, data, model, method)
+    done = align(asked)
+    assert done.metrics["held_out_after"] < done.metrics["held_out_before"]
+    assert done.metrics["accuracy_after"] > 0.9
+    assert [problem.source.rpartition(":")[2] for problem in asked.data.problems] == ["4", "5"]
+    assert done.metrics["examples"] + done.metrics["held_out_examples"] == (80 if method == "kto" else 40)
     items, _ = load_items(data, load_tokenizer(Path(model)), settings("dpo"))
-    before = answer_scores(tuned, [text for pair in items for text in pair.texts])
-    load_adapter(tuned, named_as(tuned)[1], tmp_path / "run" / "adapter")
-    after = answer_scores(tuned, [text for pair in items for text in pair.texts])
+    texts = [text for pair in items for text in pair.texts]
+    found = workspace.writing_with(done.artifact.id).generator
+    before, after = (
+        answer_scores(load_adapted(Path(model), adapters, dtype=torch.float32), texts)
+        for adapters in ((), found.adapters)
+    )
     moved = [a - b for a, b in zip(after, before, strict=True)]
     assert sum(moved[::2]) > sum(moved[1::2]), "the adapter on disk is the one that was trained"
 
 
-def test_a_reward_model_is_left_whole(model, data, tmp_path):
-    done = align(data, tmp_path / "run", model=model, settings=settings("reward"))
-    assert done.after["accuracy"] > 0.9
-    judge = load_model(tmp_path / "run" / "model", dtype=torch.float32)
+def test_its_artifact_is_one_like_any_other(workspace, data, model, tmp_path):
+    """Traced to its base, found instead of made again, kept while it has a name, and answered with."""
+    asked = job(workspace, data, model, "dpo", steps=3)
+    done = align(asked, name="polite")
+    manifest = done.artifact.manifest
+    assert manifest.kind == "adapter"
+    assert manifest.recipe["data"] == [["pairs.jsonl", asked.sha256]]
+    assert manifest.recipe["align"]["method"] == "dpo"
+    assert {"general_before", "general_after", "accuracy_before", "accuracy_after"} <= manifest.metrics.keys()
+    names = {path.name for path in done.artifact.path.iterdir()}
+    assert {"adapter", "metrics.jsonl", "loss.svg", "report.md", "left-out.txt"} <= names
+    assert [node.role for node in workspace.store.trace("polite").inputs] == ["base"]
+    assert workspace.store.verify() == 2
+    assert not any((workspace.store.root / "runs").iterdir())
+    again = align(job(workspace, data, model, "dpo", steps=3))
+    assert again.found
+    assert again.artifact.id == done.artifact.id
+    other = align(job(workspace, data, model, "dpo", steps=3, beta=0.5))
+    assert other.artifact.id != done.artifact.id
+    assert other.artifact.id in workspace.store.garbage().young
+    assert done.artifact.id not in workspace.store.garbage().young
+    ids = [step.token_id for step in workspace.writing_with("polite").engine.stream([1, 2, 3], Sampling(max_tokens=2))]
+    assert len(ids) == 2
+
+
+def test_a_run_that_was_stopped_is_continued_by_the_same_command(workspace, data, model):
+    class Stop(Callback):
+        def step(self, step: Step) -> None:
+            if step.step == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    asked = job(workspace, data, model, "dpo", steps=4)
+    with pytest.raises(Interrupted, match="saved at step 2"):
+        align(asked, callbacks=[Stop()])
+    assert not workspace.store.list("adapter")
+    done = align(asked)
+    assert done.metrics["steps"] == 4
+    assert "continues after step 2" in (done.artifact.path / "events.jsonl").read_text("utf-8")
+
+
+def test_the_command_line_from_pairs_to_a_model_elsewhere(workspace, data, model, tmp_path):
+    arguments = ["align", str(data), "--model", model, "--steps", "2", "--batch-tokens", "1024", "--yes"]
+    at = ["-w", str(workspace.root)]
+    out = tmp_path / "whole"
+    done = CliRunner().invoke(app, [*arguments, "--name", "polite", "--to", str(out), *at])
+    assert done.exit_code == 0, done.output
+    assert "Left out: 2." in done.output
+    assert "accuracy" in done.output
+    ids = torch.tensor([[1, 5, 9, 300, 77]])
+    found = workspace.writing_with("polite").generator
+    merged = load_adapted(found.model.path, found.adapters, dtype=torch.float32)(ids)
+    torch.testing.assert_close(load_model(out, dtype=torch.float32)(ids), merged, atol=0.05, rtol=0.05)
+    failed = CliRunner().invoke(app, [*arguments, "--to", str(out), *at])
+    assert "exists already" in str(failed.exception)
+    failed = CliRunner().invoke(app, [*arguments, "--name", "index", *at])
+    assert "cannot be used" in str(failed.exception)
+
+
+def test_a_reward_model_is_left_whole(workspace, data, model, tmp_path):
+    done = align(job(workspace, data, model, "reward"), name="judge")
+    assert done.artifact.manifest.kind == "model"
+    assert done.metrics["accuracy_after"] > 0.9
+    directory = done.artifact.path / "model"
+    judge = load_model(directory, dtype=torch.float32)
     items, _ = load_items(data, load_tokenizer(Path(model)), settings("dpo"))
     chosen, rejected = (rewards(judge, [getattr(pair, side) for pair in items]) for side in ("chosen", "rejected"))
     assert sum(a > b for a, b in zip(chosen, rejected, strict=True)) > 0.9 * len(items)
-    rate = judged_by(str(tmp_path / "run" / "model"), judge)
+    rate = judged_by(directory, judge)
     asked = items[0].chosen
     prompt = Prompt(tuple(asked.ids[: asked.answer].tolist()), {})
     assert rate(prompt, [asked.ids[asked.answer :].tolist()]) == pytest.approx(chosen[:1], abs=1e-5)
-    reinforced = align(
-        data, tmp_path / "grpo", model=model, reward=str(tmp_path / "run" / "model"),
-        settings=settings("grpo", answer_tokens=4, steps=2),
-    )  # fmt: skip
-    assert reinforced.result.stopped == "finished"
+    reinforced = align(job(workspace, data, model, "grpo", reward="judge", answer_tokens=4, steps=2))
+    assert reinforced.metrics["stopped"] == "finished"
+    assert reinforced.artifact.manifest.inputs["reward"] == done.artifact.id
     with pytest.raises(LavraError, match="no reward model"):
-        align(data, tmp_path / "not", model=model, reward=model, settings=settings("grpo"))
+        align(job(workspace, data, model, "grpo", reward=model))
+    with pytest.raises(LavraError, match="choose a decoder"):
+        _ = workspace.writing_with("judge").engine
 
 
-def test_grpo_is_rewarded_by_a_function_of_the_users(model, data, tmp_path):
+def test_grpo_is_rewarded_by_a_function_of_the_users(workspace, data, model, tmp_path):
     """That a rule is learned is shown in ``test_grpo.py``, on a model that meets it by chance; here, that the function
     is given what it is promised and its numbers are the ones that count."""
     (tmp_path / "judge.py").write_text(
@@ -106,32 +189,20 @@ def test_grpo_is_rewarded_by_a_function_of_the_users(model, data, tmp_path):
         "    assert prompt == row['prompt']\n"
         "    return [sum(letter.isupper() for letter in answer) / max(1, len(answer)) for answer in answers]\n"
     )
-    done = align(
-        data, tmp_path / "run", model=model, reward=f"{tmp_path / 'judge.py'}:capitals",
-        settings=settings("grpo", group=8, answer_tokens=4, steps=4, beta=0.1),
-    )  # fmt: skip
-    assert done.result.stopped == "finished"
-    assert 0 < done.after["reward"] < 1
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    reward = f"{tmp_path / 'judge.py'}:capitals"
+    done = align(job(workspace, data, model, "grpo", reward=reward, group=8, answer_tokens=4, steps=4, beta=0.1))
+    assert done.metrics["stopped"] == "finished"
+    assert 0 < done.metrics["reward_after"] < 1
+    lines = [json.loads(line) for line in (done.artifact.path / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert lines[0]["kl"] == pytest.approx(0, abs=1e-3), "the base without its adapter is the reference"
     assert lines[-1]["kl"] > lines[0]["kl"]
     with pytest.raises(LavraError, match="has no function other"):
-        align(data, tmp_path / "other", model=model, reward=f"{tmp_path / 'judge.py'}:other", settings=settings("grpo"))
+        job(workspace, data, model, "grpo", reward=f"{tmp_path / 'judge.py'}:other")
     with pytest.raises(LavraError, match="what rewards an answer"):
-        align(data, tmp_path / "other", model=model, settings=settings("grpo"))
-
-
-def test_the_same_call_continues_and_a_different_one_is_refused(model, data, tmp_path):
-    first = align(data, tmp_path / "run", model=model, settings=settings("dpo", steps=3))
-    again = align(data, tmp_path / "run", model=model, settings=settings("dpo", steps=3))
-    assert again.after == pytest.approx(first.after)
-    with pytest.raises(LavraError, match="beta"):
-        align(data, tmp_path / "run", model=model, settings=settings("dpo", steps=3, beta=0.5))
+        job(workspace, data, model, "grpo")
 
 
 def test_pairs_with_one_prompt_are_on_one_side(model, tmp_path):
-    from lavra.workspace.aligning import hold_out
-
     path = tmp_path / "pairs.jsonl"
     given = [{"prompt": f"q{number // 4}", "chosen": f"a{number}", "rejected": f"b{number}"} for number in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in given), "utf-8")
