@@ -14,7 +14,8 @@ Portuguese questions over the English documents), and XQuAD (English, Spanish):
 - ``no accents``: the shipped fusion, questions typed without accents.
 
 Then when to refuse: questions of the other sets of the same language asked of this corpus (foreign), and questions
-whose right passage was taken out of the corpus (removed; other passages may still answer some of them).
+whose right passage was taken out of the corpus (removed; other passages may still answer some of them). Last, the
+questions asked of small corpora (``small_corpora.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import re
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ from question_sets import (
     training_rows,
     without_answers,
 )
+from small_corpora import Asked, evidence, small, whole
 
 SETS = ("faquad-pt", "pira-pt", "pira-en", "xquad-en", "xquad-es")
 TARGETS = {"faquad-pt": (0.986, 0.935), "pira-pt": (0.940, 0.853), "pira-en": (0.958, 0.885)}
@@ -86,8 +88,8 @@ def reciprocal_ranks(candidates: list, _: np.ndarray) -> list[float]:
     return [sum(1 / (60 + r) for r in (c.lexical_rank, c.dense_rank) if r is not None) for c in candidates]
 
 
-def best_probability(fusion: Fusion, searched: Searched) -> np.ndarray:
-    return np.array([fusion.predict(x).max() if len(x) else 0.0 for x in searched.features])
+def confidences(fusion: Fusion, asked: Iterable[Asked], *, other_language: bool = False) -> np.ndarray:
+    return np.array([fusion.confidence(evidence(one, fusion), other_language=other_language) for one in asked])
 
 
 def area(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -102,6 +104,14 @@ def expected_calibration_error(p: np.ndarray, right: np.ndarray) -> float:
     """Over ten equally full bins."""
     bins = np.array_split(np.argsort(p), 10)
     return float(sum(len(b) / len(p) * abs(p[b].mean() - right[b].mean()) for b in bins))
+
+
+SMALL = {
+    "answer": "the answer is among them",
+    "mixed": "so it is, the rest on other subjects or in another language",
+    "none": "on the subject, without the answer",
+    "foreign": "on other subjects",
+}
 
 
 def main() -> None:
@@ -121,8 +131,8 @@ def main() -> None:
     sets = {name: load(arguments.data / name) for name in SETS}
     searched: dict[str, Searched] = {}
     plain: dict[str, Searched] = {}
-    foreign: dict[str, Searched] = {}
-    removed: dict[str, Searched] = {}
+    foreign: dict[str, list[Asked]] = {}
+    removed: dict[str, list[Asked]] = {}
     crossed: Searched | None = None
     for name, of in sets.items():
         with tempfile.TemporaryDirectory() as place:
@@ -136,8 +146,9 @@ def main() -> None:
                 if family(other) != family(name) and (s.language == of.language or of.language == "es")
                 for question in s.questions
             ]
-            foreign[name] = search(index, others[:: max(1, len(others) // 300)], of)
-            removed[name] = without_answers(searched[name], of.questions, of)
+            strange = others[:: max(1, len(others) // 300)]
+            foreign[name] = list(whole(of, strange, search(index, strange, of)))
+            removed[name] = list(whole(of, of.questions, without_answers(searched[name], of.questions, of)))
             if name == "pira-en":
                 crossed = search(index, sets["pira-pt"].questions, of)
 
@@ -167,8 +178,11 @@ def main() -> None:
 
     print(f"\nRefusing below the shipped threshold {fusion.threshold:.3f}")
     print("set                 refused: answerable   foreign   removed    AUC foreign  removed    calibration error")
+    refusals: dict[str, list[np.ndarray]] = {}
     for name, of in sets.items():
-        good, strange, gone = (best_probability(fusion, s[name]) for s in (searched, foreign, removed))
+        whole_set = list(whole(of, of.questions, searched[name]))
+        refusals[name] = [confidences(fusion, s) for s in (whole_set, foreign[name], removed[name])]
+        good, strange, gone = refusals[name]
         first = np.array(ranks(of, of.questions, searched[name], lambda _, x: fusion.predict(x))) == 1
         error = expected_calibration_error(good, first)
         print(
@@ -177,12 +191,22 @@ def main() -> None:
             + f"{area(good, strange):>13.3f}{area(good, gone):>9.3f}{error:>15.3f}"
         )
     print("\nOther thresholds, mean over the sets: refused answerable / foreign / removed")
-    for threshold in (fusion.threshold, 0.2, 0.3, 0.4, 0.5, 0.6):
-        means = [
-            np.mean([(best_probability(fusion, kind[name]) < threshold).mean() for name in sets])
-            for kind in (searched, foreign, removed)
-        ]
+    for threshold in (fusion.threshold, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+        means = [np.mean([(refusals[name][kind] < threshold).mean() for name in sets]) for kind in range(3)]
         print(f"{threshold:9.3f}  " + " / ".join(f"{mean:.3f}" for mean in means))
+    crossing = list(whole(sets["pira-en"], sets["pira-pt"].questions, crossed))
+    found_there = np.array([one.answered for one in crossing])
+    below = confidences(fusion, crossing, other_language=True) < fusion.threshold
+    print(f"pira pt→en: refused {below[found_there].mean():.3f} of those whose passage was found")
+    print("\nAsked of 1 to 40 passages, share answered")
+    of_small = [
+        (sets[name], sets[name].questions, searched[name]) for name in ("faquad-pt", "pira-pt", "pira-en", "xquad-es")
+    ]
+    few = list(small(of_small))
+    accepted = confidences(fusion, few) >= fusion.threshold
+    for kind, meaning in SMALL.items():
+        of_kind = np.array([one.kind == kind for one in few])
+        print(f"  {meaning:60}{accepted[of_kind].mean():.3f}")
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

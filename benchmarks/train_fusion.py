@@ -7,7 +7,8 @@
 ``question_sets.py``) and, if wanted, ``about.json`` with ``source`` and ``licence``, which are written into the
 coefficients. Passages of one title are one document; give passages that stand alone (no title) as well, if your
 index will hold both kinds. A third of the questions are asked a second time with their answer taken out of the
-corpus, so that the coefficients learn what a question without an answer looks like.
+corpus, so that the coefficients learn what a question without an answer looks like; and all are asked of small corpora
+(``small_corpora.py``), from which the acceptance learns when few passages are enough.
 
 The shipped coefficients were trained on public sets that share no passage with any set measured in
 ``benchmarks/retrieval.py``; ``src/lavra/retrieval/fusion.json`` names them with their licences:
@@ -22,22 +23,45 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lavra.inference.embedder import Embedder
+from lavra.retrieval.acceptance import EVIDENCE, Acceptance
 from lavra.retrieval.features import FEATURES
 from lavra.retrieval.fusion import RANKING, REFUSED, Fusion
-from question_sets import CachedEmbedder, Searched, load, open_index, search, training_rows, without_answers
+from question_sets import (
+    CachedEmbedder,
+    Question,
+    QuestionSet,
+    Searched,
+    load,
+    open_index,
+    search,
+    training_rows,
+    without_answers,
+)
+from small_corpora import evidence, small, whole
 
 
-def searches_of(
-    directory: Path, embedder: CachedEmbedder | Embedder, *, limit: int = 0, seed: int = 0
-) -> list[Searched]:
-    """The set's questions searched, and a third of them once more without their answers."""
+@dataclass(frozen=True)
+class Trained:
+    """A set's questions searched, and a third of them once more without their answers."""
+
+    of: QuestionSet
+    questions: list[Question]
+    searched: Searched
+    without: Searched
+
+
+def searches_of(directory: Path, embedder: CachedEmbedder | Embedder, *, limit: int = 0, seed: int = 0) -> Trained:
+    """The searches to train on."""
     of = load(directory)
     questions = list(of.questions)
     random.Random(seed).shuffle(questions)
@@ -45,7 +69,24 @@ def searches_of(
     with tempfile.TemporaryDirectory() as place:
         index = open_index(Path(place), embedder, of)
         searched = search(index, questions, of)
-    return [searched, without_answers(searched, questions[: len(questions) // 3], of)]
+    return Trained(of, questions, searched, without_answers(searched, questions[: len(questions) // 3], of))
+
+
+def accepting(fusion: Fusion, sets: Sequence[Trained], *, seed: int = 0) -> Fusion:
+    """The fusion with an acceptance learned from these sets asked whole and in small corpora, and its threshold."""
+    large = [
+        asked
+        for one in sets
+        for asked in (*whole(one.of, one.questions, one.searched), *whole(one.of, one.questions, one.without))
+    ]
+    few = list(small([(one.of, one.questions, one.searched) for one in sets], seed=seed))
+    seen = [evidence(asked, fusion) for asked in (*large, *few)]
+    acceptance = Acceptance.fit(seen, [asked.answered for asked in (*large, *few)])
+    good = [one for one, asked in zip(seen, large, strict=False) if asked.answered]
+    threshold = float(np.quantile([acceptance.confidence(one) for one in good], REFUSED))
+    alone = float(np.quantile([one.log_odds for one in good], REFUSED))
+    acceptance = replace(acceptance, elsewhere=math.log(threshold / (1 - threshold)) - alone)
+    return replace(fusion, acceptance=acceptance, threshold=threshold)
 
 
 def main() -> None:
@@ -63,22 +104,22 @@ def main() -> None:
     embedder: Embedder | CachedEmbedder = Embedder.load(arguments.embedder)
     if arguments.cache:
         embedder = CachedEmbedder(embedder, arguments.cache)
-    searches: list[Searched] = []
+    trained: list[Trained] = []
     sets = []
     for directory in sorted(path for path in arguments.data.iterdir() if (path / "queries.jsonl").is_file()):
         found = searches_of(directory, embedder, limit=arguments.limit, seed=arguments.seed)
-        searches += found
+        trained.append(found)
         about = directory / "about.json"
         described = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
-        sets.append({"name": directory.name, "questions": len(found[0].features), **described})
-        print(f"{directory.name}: {len(found[0].features)} questions", flush=True)
-    if not searches:
+        sets.append({"name": directory.name, "questions": len(found.questions), **described})
+        print(f"{directory.name}: {len(found.questions)} questions", flush=True)
+    if not trained:
         raise SystemExit(f"There is no question set in {arguments.data}: a set has corpus.jsonl and queries.jsonl.")
 
     prior = None
     if arguments.prior:
         prior = Fusion.load(None if arguments.prior == "shipped" else Path(arguments.prior))
-    X, y, groups = training_rows(searches)
+    X, y, groups = training_rows([searched for one in trained for searched in (one.searched, one.without)])
     training = {
         "sets": sets,
         "embedder": embedder.name,
@@ -89,12 +130,17 @@ def main() -> None:
         "threshold": f"refuses {REFUSED:.0%} of the answerable questions of these sets",
     }
     fusion = Fusion.fit(X, y, groups, strength=arguments.strength, prior=prior, training=training)
+    fusion = accepting(fusion, trained, seed=arguments.seed)
     fusion.save(arguments.out)
 
     p = fusion.predict(X)
     loss = -np.mean(np.where(y > 0, np.log(p), np.log1p(-p)))
     print(f"{len(y)} candidates of {groups.max() + 1} searches; log-loss {loss:.4f}; threshold {fusion.threshold:.3f}")
     for name, weight in zip(FEATURES, fusion.weights, strict=True):
+        print(f"  {name:24} {weight:+.3f}")
+    assert fusion.acceptance is not None
+    print("acceptance")
+    for name, weight in zip(EVIDENCE, fusion.acceptance.weights, strict=True):
         print(f"  {name:24} {weight:+.3f}")
 
 

@@ -85,3 +85,14 @@ def test_below_its_threshold_nothing_is_good_enough_to_answer_from(index: Index)
     result = index.search("regra 3 sobre férias", roles=set())
     assert not result.answerable
     assert result.confidence == result.passages[0].score
+
+
+def test_what_says_whether_to_answer_is_kept_with_a_threshold_of_ones_own(index: Index) -> None:
+    shipped = Fusion.load()
+    index.fusion = replace(index.fusion, acceptance=shipped.acceptance)
+    training = [(f"qual a regra {i} sobre férias", {f"rh/férias-{i}"}) for i in range(20)]
+    fitted = fit_fusion(index, training, strength=0.1)
+    assert fitted.acceptance == shipped.acceptance
+    index.fusion = fitted
+    refused = [not index.search(question, roles=set()).answerable for question, _ in training]
+    assert np.mean(refused) == pytest.approx(0.1, abs=0.051)

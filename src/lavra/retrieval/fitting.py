@@ -7,13 +7,14 @@ questions whose answers are known are enough to move the shipped coefficients, w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
 from lavra.retrieval.candidates import Candidate
-from lavra.retrieval.fusion import Fusion
+from lavra.retrieval.fusion import REFUSED, Fusion
 from lavra.retrieval.index import Index
 
 STRENGTH = 100.0
@@ -40,6 +41,7 @@ def fit_fusion(
         LavraError: no question has an answer among its candidates.
     """
     rows, labels, groups = [], [], []
+    answered = []
     for number, (question, answers) in enumerate(questions):
         candidates, seen = index.candidates(question, roles=roles)
         if not candidates:
@@ -47,6 +49,7 @@ def fit_fusion(
         label = _labels(candidates, index.fusion.predict(seen), frozenset(answers))
         rows.append(seen[label >= 0])
         labels.append(label[label >= 0])
+        answered += [question] * bool((label > 0).any())
         groups.append(np.full(int((label >= 0).sum()), number))
     if not labels or not any(label.any() for label in labels):
         raise LavraError(
@@ -54,7 +57,7 @@ def fit_fusion(
             "name the answers by the sources or identifiers that the index has, and give the roles that may read them."
         )
     training = {"questions": len(labels), "embedder": index.embedder.name, "strength": strength}
-    return Fusion.fit(
+    fitted = Fusion.fit(
         np.concatenate(rows),
         np.concatenate(labels),
         np.concatenate(groups),
@@ -62,6 +65,12 @@ def fit_fusion(
         strength=strength,
         training=training,
     )
+    if index.fusion.acceptance is None:
+        return fitted
+    fitted = replace(fitted, acceptance=index.fusion.acceptance)
+    index = Index(index.root, index.embedder, fitted, index.chunking)
+    confidences = [index.search(question, roles=roles, k=1).confidence for question in answered]
+    return replace(fitted, threshold=float(np.quantile(confidences, REFUSED)))
 
 
 def _labels(candidates: list[Candidate], probability: np.ndarray, answers: frozenset[str]) -> np.ndarray:

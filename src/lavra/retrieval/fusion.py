@@ -8,8 +8,8 @@ coefficients do, and carry over between corpora, since the features are relative
 ship in ``fusion.json`` beside this file, trained on public data that is none of the benchmarks'
 (``benchmarks/train_fusion.py``), and can be fitted again on a hundred questions of one's own.
 
-The same probability says when to refuse: where even the best passage is below ``threshold``, nothing found is good
-enough. The threshold was measured (``fusion.json`` says how), not guessed.
+When to refuse is said by :mod:`lavra.retrieval.acceptance`, from the best passage's log-odds and what it is by itself:
+below ``threshold`` nothing found is good enough. The threshold was measured (``fusion.json`` says how), not guessed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 
 from lavra.errors import LavraError
+from lavra.retrieval.acceptance import Acceptance, Evidence
 from lavra.retrieval.features import FEATURES
+from lavra.retrieval.logistic import newton, sigmoid
 from lavra.store.files import write_atomically
 
 FORMAT = 1
 REFUSED = 0.1
 """Share of answerable questions that may be refused in training, which is on harder sets. On those of
-``benchmarks/retrieval.py`` it refuses 5% of the answerable questions, 94% of those about something else, and 56% of
-those whose passage was taken away; with half the share it would refuse 3% of the first and 44% of the last."""
+``benchmarks/retrieval.py`` it refuses 5% of the answerable questions, 97% of those about something else, and 63% of
+those whose passage was taken away."""
 RANKING = 10.0
 """What the order within a question weighs beside the single candidates. Each training set, fitted on the others, mean
 recall@5/MRR@10: .951/.839 at 0, .956/.844 at 1, .962/.851 at 10, .960/.854 at 100; but at 100 the best probability
@@ -50,13 +52,25 @@ class Fusion:
     """(F,) log-odds for one standard deviation."""
     bias: float
     threshold: float = 0.5
-    """Questions whose best passage is below it are not answered."""
+    """Questions whose confidence is below it are not answered."""
+    acceptance: Acceptance | None = None
+    """What makes the confidence of the best passage; without it, it is the passage's own probability."""
     training: dict[str, Any] = field(default_factory=dict)
     """What it was trained and measured on, in words and figures."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """(N,) probabilities that the passages of these (N, F) features answer their question."""
-        return _sigmoid((np.asarray(features, dtype=np.float64) - self.mean) / self.scale @ self.weights + self.bias)
+        return sigmoid(self.log_odds(features))
+
+    def log_odds(self, features: np.ndarray) -> np.ndarray:
+        """(N,) the logarithms of the odds of :meth:`predict`."""
+        return (np.asarray(features, dtype=np.float64) - self.mean) / self.scale @ self.weights + self.bias
+
+    def confidence(self, evidence: Evidence, *, other_language: bool = False) -> float:
+        """The probability that the best passage found answers the question; compare it with ``threshold``."""
+        if self.acceptance is None:
+            return float(sigmoid(np.array(evidence.log_odds)))
+        return self.acceptance.confidence(evidence, other_language=other_language)
 
     def contributions(self, features: np.ndarray) -> np.ndarray:
         """(N, F) what each feature adds to a passage's log-odds; with the bias they sum to all of it."""
@@ -112,7 +126,7 @@ class Fusion:
         scale = np.where(scale > 1e-9, scale, 1.0)
         centre = np.zeros(len(names)) if prior is None else prior.weights
         anchor = np.append(centre, 0.0 if prior is None else prior.bias)
-        *weights, bias = _newton((X - mean) / scale, y, groups, anchor, strength, ranking)
+        *weights, bias = newton((X - mean) / scale, y, groups, anchor, strength, ranking)
         fitted = cls(tuple(names), mean, scale, np.array(weights), float(bias), training=dict(training or {}))
         return replace(fitted, threshold=accepting_threshold(fitted.predict(X), y, groups))
 
@@ -128,6 +142,7 @@ class Fusion:
                 name: {"weight": round(float(w), 6), "mean": round(float(m), 6), "scale": round(float(s), 6)}
                 for name, w, m, s in zip(self.names, self.weights, self.mean, self.scale, strict=True)
             },
+            **({"acceptance": self.acceptance.record()} if self.acceptance else {}),
             "training": self.training,
         }
         write_atomically(path, f"{json.dumps(record, indent=2, ensure_ascii=False)}\n".encode())
@@ -149,9 +164,9 @@ class Fusion:
                 )
             rows = list(record["features"].values())
             mean, scale, weights = (np.array([row[key] for row in rows], float) for key in ("mean", "scale", "weight"))
-            fusion = cls(
-                FEATURES, mean, scale, weights, float(record["bias"]), float(record["threshold"]), record["training"]
-            )
+            acceptance = Acceptance.of(record["acceptance"]) if "acceptance" in record else None
+            bias, threshold = float(record["bias"]), float(record["threshold"])
+            fusion = cls(FEATURES, mean, scale, weights, bias, threshold, acceptance, record["training"])
         except OSError as error:
             raise LavraError(f"The fusion at {path} cannot be read ({error.strerror}): check the path.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,53 +191,3 @@ def accepting_threshold(
     np.maximum.at(best, group, probabilities)
     np.maximum.at(answerable, group, labels)
     return float(np.quantile(best[answerable > 0], refused))
-
-
-def _newton(
-    X: np.ndarray, y: np.ndarray, groups: np.ndarray, anchor: np.ndarray, strength: float, ranking: float
-) -> np.ndarray:
-    """Weights and, last, the bias (F + 1,) that minimise the loss of :meth:`Fusion.fit` (the bias is free).
-
-    Newton's step, halved until the objective falls (Boyd and Vandenberghe 2004, section 9.5), from ``anchor``. Where a
-    question has several right candidates its loss is not convex; what is missing to that is left out of the Hessian,
-    which stays positive definite, so that every step leads down.
-    """
-    _, of = np.unique(groups, return_inverse=True)
-    order = np.argsort(of, kind="stable")
-    design, y, of = np.hstack([X, np.ones((len(X), 1))])[order], y[order], of[order]
-    starts = np.searchsorted(of, np.arange(of[-1] + 1))
-    ranked = (np.maximum.reduceat(y, starts) > 0) * ranking
-    penalty = np.append(np.full(X.shape[1], strength), 1e-9)
-
-    def shares(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Each candidate's share of its question, of the right ones alone, and the questions' loss."""
-        e = np.exp(z - np.maximum.reduceat(z, starts)[of])
-        whole, right = np.add.reduceat(e, starts), np.add.reduceat(e * y, starts)
-        right = np.where(ranked > 0, np.maximum(right, 1e-300), whole)
-        return e / whole[of], e * y / right[of], float(ranked @ np.log(whole / right))
-
-    def objective(theta: np.ndarray) -> float:
-        z = design @ theta
-        return float(np.logaddexp(0.0, z).sum() - y @ z + 0.5 * penalty @ (theta - anchor) ** 2) + shares(z)[2]
-
-    theta, value = anchor.copy(), objective(anchor)
-    for _ in range(200):
-        z = design @ theta
-        p = _sigmoid(z)
-        share, of_right, _ = shares(z)
-        gradient = design.T @ (p - y + ranked[of] * (share - of_right)) + penalty * (theta - anchor)
-        mean = np.add.reduceat(design * share[:, None], starts)
-        hessian = (design * (p * (1 - p) + ranked[of] * share)[:, None]).T @ design + np.diag(penalty)
-        hessian -= (mean * ranked[:, None]).T @ mean
-        step = np.linalg.solve(hessian, gradient)
-        size = 1.0
-        while (moved := objective(theta - size * step)) > value and size > 1e-6:
-            size /= 2
-        theta, drop, value = theta - size * step, value - moved, moved
-        if drop <= 1e-12 * max(1.0, abs(value)):
-            break
-    return theta
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-np.clip(z, -500.0, 500.0)))

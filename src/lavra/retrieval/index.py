@@ -19,12 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lavra.corpus.document import Document
+from lavra.corpus.language import UNKNOWN, detect_language
 from lavra.errors import LavraError
+from lavra.retrieval.acceptance import Evidence, words_met
 from lavra.retrieval.access import readable_by
 from lavra.retrieval.analysis import analyse_query, query_words
 from lavra.retrieval.candidates import Candidate, as_passage, find_candidates
 from lavra.retrieval.chunking import ChunkSettings
-from lavra.retrieval.features import FEATURES, features
+from lavra.retrieval.features import FEATURES, Question, features
 from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.passage import Passage, SearchResult
 from lavra.retrieval.scale import CosineScale, measure
@@ -38,6 +40,9 @@ T = TypeVar("T")
 
 MAX_QUESTION = 2_000
 """Characters of a question that are looked at: a pasted page is no better a question than its beginning."""
+
+QUESTIONS_IN = ("pt", "es", "en")
+"""Languages in which questions are expected, besides that of the passage found."""
 
 DOCUMENT = ["document_id", "source", "title", "language"]
 
@@ -139,21 +144,25 @@ class Index:
         """
         started = time.perf_counter()
 
-        def best(snapshot: Snapshot, candidates: list[Candidate], seen: np.ndarray) -> tuple[Passage, ...]:
-            probability = self.fusion.predict(seen)
+        def best(found: _Found) -> tuple[tuple[Passage, ...], float]:
+            if not found.candidates:
+                return (), 0.0
+            probability = self.fusion.predict(found.features)
             order = np.argsort(-probability, kind="stable")[:k].tolist()
-            shown = snapshot.rows([candidates[i].row_id for i in order], SHOWN).to_pylist()
-            return tuple(
+            shown = found.snapshot.rows([found.candidates[i].row_id for i in order], SHOWN).to_pylist()
+            passages = tuple(
                 as_passage(
                     row,
                     float(probability[i]),
-                    dict(zip(FEATURES, seen[i].tolist(), strict=True)) | candidates[i].seen(),
+                    dict(zip(FEATURES, found.features[i].tolist(), strict=True)) | found.candidates[i].seen(),
                 )
                 for i, row in zip(order, shown, strict=True)
             )
+            evidence = found.evidence(int(probability.argmax()), self.fusion, self._scale)
+            elsewhere = bool(passages) and _other_language(question, passages[0].language)
+            return passages, self.fusion.confidence(evidence, other_language=elsewhere)
 
-        passages = self._candidates(question, roles, best) or ()
-        confidence = passages[0].score if passages else 0.0
+        passages, confidence = self._candidates(question, roles, best) or ((), 0.0)
         answerable = bool(passages) and confidence >= self.fusion.threshold
         return SearchResult(passages, confidence, answerable, time.perf_counter() - started)
 
@@ -162,12 +171,10 @@ class Index:
 
         For explaining a search, and for fitting a fusion on questions of one's own (:mod:`lavra.retrieval.fitting`).
         """
-        found = self._candidates(question, roles, lambda _, candidates, seen: (candidates, seen))
+        found = self._candidates(question, roles, lambda found: (found.candidates, found.features))
         return found or ([], np.zeros((0, len(FEATURES))))
 
-    def _candidates(
-        self, question: str, roles: Collection[str], use: Callable[[Snapshot, list[Candidate], np.ndarray], T]
-    ) -> T | None:
+    def _candidates(self, question: str, roles: Collection[str], use: Callable[[_Found], T]) -> T | None:
         """``use`` of the candidates and their features, all within one snapshot; None for a blank question."""
         where = readable_by(roles)
         question = question[:MAX_QUESTION]
@@ -179,16 +186,17 @@ class Index:
             languages = self._languages_of(snapshot)
             stems = analyse_query(question, corpus_languages=languages)
             found = find_candidates(snapshot, stems, vector, where)
+            asked, keywords = query_words(question, corpus_languages=languages), stems.split()
             seen = features(
-                query_words(question, corpus_languages=languages),
-                keywords=stems.split(),
+                asked,
+                keywords=keywords,
                 documents=[candidate.document_id for candidate in found],
                 analysed=[candidate.analysed for candidate in found],
                 bm25=np.array([candidate.bm25 for candidate in found]),
                 cosine=self._scale.as_reference(np.array([candidate.cosine for candidate in found])),
                 sentence=self._scale.as_reference(np.array([candidate.sentence for candidate in found])),
             )
-            return use(snapshot, found, seen)
+            return use(_Found(snapshot, found, seen, asked, keywords))
 
         return self._reading(find)
 
@@ -254,6 +262,37 @@ class Index:
                     raise
                 time.sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a question found in one version of the index: N candidates, their features (N, F), and its words."""
+
+    snapshot: Snapshot
+    candidates: list[Candidate]
+    features: np.ndarray
+    asked: Question
+    keywords: list[str]
+
+    def evidence(self, best: int, fusion: Fusion, scale: CosineScale) -> Evidence:
+        candidate = self.candidates[best]
+        return Evidence(
+            float(fusion.log_odds(self.features[best])),
+            float(scale.as_reference(np.array(candidate.sentence))),
+            words_met(self.asked, self.keywords, candidate.analysed),
+            len(self.candidates),
+        )
+
+
+def _other_language(question: str, language: str) -> bool:
+    """Whether a passage is in another language than the question; no where one of them is not known."""
+    if language == UNKNOWN:
+        return False
+    try:
+        asked = detect_language(question, tuple(sorted({*QUESTIONS_IN, language})))
+    except LavraError:  # the passage's language was given by hand, and cannot be told from others
+        return False
+    return asked not in (UNKNOWN, language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -485,7 +485,7 @@ def embedder_reference(workspace: Workspace) -> ResolvedModel:
 def fusion_hash(fusion: Fusion) -> str:
     """SHA-256 over the coefficients: what tells one fitted fusion from another."""
     numbers = [fusion.mean.tolist(), fusion.scale.tolist(), fusion.weights.tolist(), fusion.bias, fusion.threshold]
-    return digest([list(fusion.names), numbers])
+    return digest([list(fusion.names), numbers, fusion.acceptance and fusion.acceptance.record()])
 
 
 def stated_licences(report: IngestReport) -> list[str]:
