@@ -38,6 +38,18 @@ LLAMA3 = {
 # transformers takes Gemma's attention scale for granted, which is that of heads 256 wide.
 WIDE = {"head_dim": 256, "query_pre_attn_scalar": 256, "num_attention_heads": 2, "num_key_value_heads": 1}
 LINEAR = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+LONGROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0, 1.1, 1.2, 1.3],
+        "long_factor": [2.0, 2.3, 2.6, 2.9],
+        "original_max_position_embeddings": 256,
+    },
+    "original_max_position_embeddings": 256,
+    "max_position_embeddings": 512,
+    "sliding_window": 32,
+}
 # Name: family, what is different, llama.cpp's architecture, whether transformers reads it as it was meant.
 CASES: dict[str, tuple[str, dict[str, Any], str, bool]] = {
     "llama": ("llama", {}, "llama", True),
@@ -56,6 +68,9 @@ CASES: dict[str, tuple[str, dict[str, Any], str, bool]] = {
     "gemma2": ("gemma2", {**WIDE}, "gemma2", True),
     "gemma3": ("gemma3_text", {"num_hidden_layers": 7, **WIDE}, "gemma3", True),
     "phi3": ("phi3", {"sliding_window": None, "max_position_embeddings": 256}, "phi3", True),
+    # llama.cpp knows no window in these two architectures: beyond it, it computes otherwise than it was told.
+    "mistral, in its window": ("mistral", {"sliding_window": 32}, "llama", False),
+    "phi3, longrope": ("phi3", LONGROPE, "phi3", False),
     "olmo2": ("olmo2", {}, "olmo2", False),
     "gpt2": ("gpt2", {"n_positions": 1024}, "gpt2", True),
     "gptneox": ("gpt_neox", {"rotary_pct": 0.5}, "gptneox", False),
@@ -188,6 +203,14 @@ def test_a_gguf_goes_back_to_a_directory_bit_for_bit(tmp_path: Path, tokenizer: 
         ("qwen3_moe", {"norm_topk_prob": False}),
         ("gemma2", {"query_pre_attn_scalar": 99}),
         ("llama", {"hidden_act": "relu"}),
+        # and what it would not open: tensors that are none of its architecture's, or the lack of one that is
+        ("qwen3", {"attention_bias": True}),
+        ("gemma", {"attention_bias": True}),
+        ("gemma2", {**WIDE, "tie_word_embeddings": False}),
+        ("olmo2", {"tie_word_embeddings": True}),
+        ("smollm3", {"num_hidden_layers": 5, "mlp_bias": True}),
+        ("gpt_neox", {"attention_bias": False}),
+        ("gpt_neox", {"tie_word_embeddings": True}),
     ],
 )
 def test_what_llama_cpp_would_compute_otherwise_is_not_written(

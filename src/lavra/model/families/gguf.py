@@ -214,16 +214,25 @@ _BOTH_NORMS: Table = {
     _B + "mlp_after_norm": _L + "post_ffw_norm",
 }
 _GEMMA3_EVERY = 6
-_GEMMA: dict[str, Any] = {"norm_plus_one": True, "activation": "gelu_tanh", "scaled": True}
-_GPT: dict[str, Any] = {"norm": "layer", "gated": False}
+# llama.cpp opens no file with a tensor that its architecture lacks, nor without one that it has.
+_NO_BIASES = {"attention_bias": False, "output_bias": False, "mlp_bias": False}
+_BIASES = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
+_GEMMA: dict[str, Any] = {"norm_plus_one": True, "activation": "gelu_tanh", "scaled": True, **_NO_BIASES}
+_GPT: dict[str, Any] = {"norm": "layer", "gated": False, **_BIASES}
 
 GGUF: Mapping[str, Family] = {
-    "qwen2": _family("qwen2", _PLAIN, attention_bias=True),
-    "qwen3": _family("qwen3", {**_PLAIN, **_QK_NORMS}, qk_norm="head"),
-    "qwen3moe": _family("qwen3moe", {**_PLAIN, **_QK_NORMS}, qk_norm="head", mixture=True),
-    "gemma": _family("gemma", _plus_one(_PLAIN), **_GEMMA),
+    "qwen2": _family("qwen2", _PLAIN, **{**_NO_BIASES, "attention_bias": True}),
+    "qwen3": _family("qwen3", {**_PLAIN, **_QK_NORMS}, qk_norm="head", **_NO_BIASES),
+    "qwen3moe": _family("qwen3moe", {**_PLAIN, **_QK_NORMS}, qk_norm="head", mixture=True, **_NO_BIASES),
+    "gemma": _family("gemma", _plus_one(_PLAIN), tied_embeddings=True, **_GEMMA),
     "gemma2": _family(
-        "gemma2", _plus_one(_BOTH_NORMS), norm_position="both", window_every=2, odd_scale_at=46, **_GEMMA
+        "gemma2",
+        _plus_one(_BOTH_NORMS),
+        tied_embeddings=True,
+        norm_position="both",
+        window_every=2,
+        odd_scale_at=46,
+        **_GEMMA,
     ),
     "gemma3": _family(
         "gemma3",
@@ -244,6 +253,8 @@ GGUF: Mapping[str, Family] = {
         },
         norm_position="after",
         qk_norm="all",
+        tied_embeddings=False,
+        **_NO_BIASES,
     ),
     "gpt2": _family(
         "gpt2",
@@ -252,10 +263,10 @@ GGUF: Mapping[str, Family] = {
         activation="gelu_tanh",
         **_GPT,
     ),
-    "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", **_GPT),
+    "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", tied_embeddings=False, **_GPT),
     "llama": _family("llama", _PAIRED, window_every=1, mixture=None),
-    "smollm3": _family("smollm3", _PAIRED, unrotated_every=4),
-    "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1),
+    "smollm3": _family("smollm3", _PAIRED, unrotated_every=4, **_NO_BIASES),
+    "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1, **_NO_BIASES),
 }
 """By ``general.architecture``. Where several fit a model that is written, the first is taken."""
 
