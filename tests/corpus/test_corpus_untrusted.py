@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import corpus_files as files
+import psutil
 import pytest
 
 from lavra.corpus.detect import by_name
@@ -259,15 +260,19 @@ def test_a_reader_that_crashes_hangs_or_eats_memory_loses_its_own_file_only(tmp_
     assert "`seconds_per_file`" in skipped["hang.html"].reason
 
 
+def _workers(others: set[psutil.Process]) -> list[psutil.Process]:
+    """The processes that this one started, besides those it had."""
+    return [child for child in psutil.Process().children() if child not in others]
+
+
 @pytest.mark.usefixtures("bad_reader")
 def test_leaving_early_ends_every_worker(tmp_path: Path) -> None:
-    import psutil
-
+    others = set(psutil.Process().children())
     pool = Pool(ReadSettings(seconds_per_file=60, workers=2))
     with pool:
         future = pool.submit("html", "hang.html", data=b"x")
         deadline = time.monotonic() + 10
-        while not (children := psutil.Process().children()) and time.monotonic() < deadline:
+        while not (children := _workers(others)) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert children
         began = time.monotonic()
@@ -277,12 +282,11 @@ def test_leaving_early_ends_every_worker(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_light_files_starts_no_process(tmp_path: Path) -> None:
-    import psutil
-
     for number in range(20):
         (tmp_path / f"{number}.md").write_text(f"# {number}\n\nTexto.")
+    others = set(psutil.Process().children())
     for _ in read_paths([tmp_path], ReadSettings()):
-        assert not psutil.Process().children()
+        assert not _workers(others)
 
 
 def test_a_file_that_vanishes_or_is_swapped_while_reading_is_named(tmp_path: Path) -> None:

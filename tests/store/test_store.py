@@ -170,19 +170,32 @@ def build(draft):
 for number in range(int(sys.argv[2]), 10**9):
     made = store.make("corpus", {}, {"number": number}, build)
     store.set_ref(f"n{number % 5}", made.id)
+    print(number, flush=True)
 """
+
+
+def _making(root: Path, first: int) -> subprocess.Popen[bytes]:
+    """A process that makes one artifact after the other, and has begun."""
+    process = subprocess.Popen([sys.executable, "-c", _MAKER, str(root), str(first)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
 
 
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments_leave_a_valid_store(tmp_path: Path) -> None:
     root, chance = tmp_path / ".lavra", random.Random(7)
-    for kill in range(50):
-        process = subprocess.Popen([sys.executable, "-c", _MAKER, str(root), str(kill * 1000)], stdout=subprocess.PIPE)
+    with _making(root, 50_000) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(chance.uniform(0, 0.08))
+        began = time.monotonic()
+        for _ in range(5):
+            process.stdout.readline()
+        one = (time.monotonic() - began) / 5  # seconds an artifact takes: the machine may be slow, or busy
         process.kill()
-        process.wait()
+    for kill in range(50):
+        with _making(root, kill * 1000) as process:
+            time.sleep(chance.uniform(0, 5 * one))
+            process.kill()
         store = Store(root)
         for artifact in store.list():
             assert len(artifact.manifest.files) == 20
