@@ -169,6 +169,9 @@ def run(config: ModelConfig) -> None:
         elif config.encoder is not None:
             assert isinstance(model, Transformer)
             hidden = model(ids, source=model.encode(ids))
+            if config.width > 3:  # of fewer, norms may leave but signs
+                another = model(ids, source=model.encode(ids + 5))
+                assert not torch.equal(hidden, another), "what the encoder read has to matter"
         else:
             hidden = model(ids)
         assert hidden.isfinite().all()
@@ -234,6 +237,11 @@ def test_values_that_no_part_can_have_are_refused_by_name(kind: type, data: st.D
         ({"experts": None, "head_width": 5}, "head_width is 5; rotary positions turn pairs"),
         ({"local_layers": (7,), "window": 2}, "local_layers is .*layers from 0 to 1"),
         ({"head": "sequence"}, r"labels is \(\); a sequence head needs"),
+        ({"parallel": True, "norm_position": "post"}, "norm_position is 'post'; attention and MLP in parallel"),
+        ({"parallel": True, "encoder": ModelConfig(**{**REQUIRED, **ENCODER})}, "parallel is True; cross-attention"),
+        ({"first_norm": False, "norm_position": "after"}, "first_norm is False; .* nothing is normalised before"),
+        ({"norm": "layer", "norm_plus_one": True}, "norm_plus_one is True; it is for RMS norms"),
+        ({"experts": Experts(count=2, chosen=1, width=4, shared_gate=True)}, "experts is .*; shared_gate is the gate"),
     ],
 )
 def test_a_contradiction_is_told_with_its_field_and_reason(changes: dict[str, Any], sentence: str) -> None:

@@ -12,10 +12,24 @@ if TYPE_CHECKING:
 
 def check_contradictions(config: ModelConfig) -> None:
     """Of fields that are each as they should be. Raises LavraError for the first that does not go with the others."""
+    _check_blocks(config)
     _check_positions(config)
     _check_attention(config)
     _check_parts(config)
     _check_head(config)
+
+
+def _check_blocks(config: ModelConfig) -> None:
+    if config.parallel and config.norm_position != "pre":
+        refuse(config, "norm_position", "attention and MLP in parallel read what is normalised before them")
+    if config.parallel and config.encoder is not None:
+        refuse(config, "parallel", "cross-attention stands between attention and MLP, which must then be in sequence")
+    if not config.first_norm and config.norm_position in ("post", "after"):
+        refuse(config, "first_norm", f"with norm_position {config.norm_position} nothing is normalised before anyway")
+    if config.norm_plus_one and config.norm == "layer" and config.qk_norm == "none":
+        refuse(config, "norm_plus_one", "it is for RMS norms, and this model has none")
+    if config.experts is not None and config.experts.shared_gate and not config.experts.shared_width:
+        refuse(config, "experts", "shared_gate is the gate of a shared expert, and shared_width says there is none")
 
 
 def _check_positions(config: ModelConfig) -> None:
