@@ -7,7 +7,8 @@ blocks. TRL packs with its best-fit strategy, or pads examples of like length; b
 TRL pads or packs to whole examples, so its steps hold about as many tokens as ours. Each lives in a process of its own
 (peak memory), and Lavra and a peer take turns of one step, so that a busy machine slows them alike; real tokens a
 second count, medians over turns. Weights are random: speed and memory do not depend on them. Full fine-tuning is
-Lavra's own, for the memory that QLoRA is compared with.
+Lavra's own, for the memory that QLoRA is compared with. Memory is that of the whole process, as its user sees it; what
+Python and the libraries take of it before there is a model stands beside.
 """
 
 from __future__ import annotations
@@ -54,18 +55,19 @@ def lavra(name: str, directory: Path, options: argparse.Namespace, pipe: Connect
     from lavra.training.callbacks import Callback, Step
     from lavra.training.loader import ShuffledLoader
     from lavra.training.loop import Trainer
+    from lavra.training.recompute import recompute_mlps
     from lavra.training.run import RunDirectory
     from lavra.training.settings import TrainSettings
 
-    data = np.load(directory / "data.npz", allow_pickle=False)
+    data = dict(np.load(directory / "data.npz", allow_pickle=False))
     base = peak_bytes()
-    model = load_model(directory, dtype=torch.bfloat16)
+    model = load_model(directory, dtype=torch.bfloat16, storage="nf4" if name == "QLoRA" else None)
     if name == "full":
         model.requires_grad_()
     else:
-        adapters = attach(model, AdapterConfig(rank=16, alpha=32.0), named_as(model, directory)[1])
-        if name == "QLoRA":
-            adapters.quantise("nf4")
+        attach(model, AdapterConfig(rank=16, alpha=32.0), named_as(model, directory)[1])
+    if name == "QLoRA":
+        recompute_mlps(model)
     cuts = data["cuts"]
     examples = [Example(data["ids"][start:end], data["weights"][start:end]) for start, end in pairwise(cuts)]
     rows = PackedRows(examples, options.length)
@@ -84,7 +86,7 @@ def lavra(name: str, directory: Path, options: argparse.Namespace, pipe: Connect
         def step(self, step: Step) -> None:
             pipe.send((time.perf_counter() - self.began, step.tokens, step.loss))
             if pipe.recv() != "step":
-                pipe.send(peak_bytes() - base)
+                pipe.send((peak_bytes(), base))
                 os._exit(0)
             self.began = time.perf_counter()
 
@@ -106,7 +108,7 @@ def trl(name: str, directory: Path, options: argparse.Namespace, pipe: Connectio
     from lavra.tokens.tokenizer import load_tokenizer
 
     packed = THEIRS[name]
-    data = np.load(directory / "data.npz", allow_pickle=False)
+    data = dict(np.load(directory / "data.npz", allow_pickle=False))
     cuts = data["cuts"]
     rows = [
         {
@@ -136,7 +138,7 @@ def trl(name: str, directory: Path, options: argparse.Namespace, pipe: Connectio
             pipe.send((taken, sum(seen), float("nan")))
             seen.clear()
             if pipe.recv() != "step":
-                pipe.send(peak_bytes() - base)
+                pipe.send((peak_bytes(), base))
                 os._exit(0)
             self.began = time.perf_counter()
 
@@ -165,7 +167,7 @@ def work(name: str, directory: Path, options: argparse.Namespace, pipe: Connecti
     (lavra if name in OURS else trl)(name, directory, options, pipe)
 
 
-def turns(options: argparse.Namespace, names: list[str]) -> tuple[dict[str, list[Any]], dict[str, int], float]:
+def turns(options: argparse.Namespace, names: list[str]) -> tuple[dict[str, list[Any]], dict[str, Any], float]:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -217,14 +219,15 @@ def report(names: list[str], options: argparse.Namespace) -> None:
         f"\n135M Llama, bf16, rank 16, {options.data.name}, about {options.batch} tokens a step, {options.micro} at "
         f"once, {options.steps} steps; one product: {peak / 1e9:.0f} GFLOP/s"
     )
-    print(f"{'':14}{'s a step':>10}{'tokens':>9}{'tokens/s':>10}{'peak memory':>14}")
+    print(f"{'':14}{'s a step':>10}{'tokens':>9}{'tokens/s':>10}{'peak memory':>14}{'before a model':>17}")
     rates = {}
     for name, steps in found.items():
         rates[name] = statistics.median(tokens / seconds for seconds, tokens, _ in steps[1:])
         seconds, tokens = (statistics.median(step[place] for step in steps[1:]) for place in (0, 1))
-        print(f"{name:14}{seconds:>10.2f}{tokens:>9.0f}{rates[name]:>10.0f}{memory[name] / 2**20:>11.0f} MB")
+        whole, base = (size / 2**20 for size in memory[name])
+        print(f"{name:14}{seconds:>10.2f}{tokens:>9.0f}{rates[name]:>10.0f}{whole:>11.0f} MB{base:>14.0f} MB")
     first, second = names
-    leaner = memory[first] / memory[second]
+    leaner = memory[first][0] / memory[second][0]
     if first == "LoRA":
         print(f"LoRA: {rates[first] / rates[second]:.2f} x the tokens a second of {second} (target 2), "
               f"{leaner:.2f} x its memory (target 0.6)", flush=True)  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,18 +25,21 @@ def status(field: str) -> int:
 
 
 def size(model: Model) -> int:
-    return sum(parameter.nbytes for parameter in model.parameters())
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 def main(task: str, tiny: Path, source: Path, out: Path) -> None:
     dtype = torch.bfloat16 if task.endswith("bf16") else torch.float32
-    run(task, load_model(tiny, dtype=dtype), out / "warm", tiny)  # lazily made threads, caches and kernels
+    storage: Any = "nf4" if task.endswith("nf4") else None
+    run(
+        task, load_model(tiny, dtype=dtype, storage=storage), out / "warm", tiny
+    )  # lazily made threads, caches and kernels
     model = None if task.startswith("read") else load_model(source, dtype=dtype)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins here
     before = status("VmRSS")
     if model is None:
-        model = load_model(source, dtype=dtype)
+        model = load_model(source, dtype=dtype, storage=storage)
         before_model = 0
     else:
         run(task, model, out / "real", source)

@@ -88,6 +88,11 @@ def test_reading(directory: Path, tmp_path: Path, source: str, dtype: str) -> No
     assert 0.95 < peak(directory, f"read {dtype}", source, tmp_path) <= 1.1
 
 
+def test_reading_into_four_bits(directory: Path, tmp_path: Path) -> None:
+    """Never all weights in full, which would be 4.8 times as much; a matrix is, while it is quantised."""
+    assert peak(directory, "read nf4", "", tmp_path) <= 2.2
+
+
 @pytest.mark.parametrize("task", ["write hf f32", "write gguf F32", "write gguf Q8_0"])
 def test_writing_and_proving(directory: Path, tmp_path: Path, task: str) -> None:
     assert peak(directory, task, "", tmp_path) <= 1.3

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lavra.errors import LavraError
+from lavra.model.adapters import AdapterConfig, attach
+from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.quantised import BLOCK, NF4, QuantisedLinear
+from lavra.model.weights import load_model
 
 
 def linear(rows: int = 96, columns: int = 128, bias: bool = True) -> nn.Linear:
@@ -65,3 +72,55 @@ def test_products_and_gradients_are_those_of_the_dense_weight(storage: str) -> N
 def test_what_is_no_whole_number_of_blocks_is_a_sentence() -> None:
     with pytest.raises(LavraError, match="blocks of 64; use int8"):
         QuantisedLinear(linear(3, 30), "nf4")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_weights_are_made_in_the_dtype_of_the_product(dtype: torch.dtype) -> None:
+    """However many codes are looked up at once: the level of the first weight stands in the high half of a byte."""
+    kept = QuantisedLinear(linear(), "nf4")
+    codes = kept.get_buffer("codes").long()
+    levels = torch.stack((NF4[codes >> 4], NF4[codes & 15]), -1).view(-1, BLOCK).to(dtype)
+    full = kept.dense_weight().view(-1, BLOCK)
+    largest = (full.abs().amax(1) / levels.float().abs().amax(1)).to(dtype)
+    made = kept.dense_weight(dtype)
+    assert made.dtype == dtype
+    torch.testing.assert_close(made.view(-1, BLOCK), levels * largest[:, None], atol=1e-6, rtol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("base")
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=97, num_hidden_layers=3, attention_bias=True, **shape)).save_pretrained(
+        path
+    )
+    return path
+
+
+IDS = torch.arange(24).view(2, 12)
+
+
+@pytest.mark.parametrize("storage", ["nf4", "int8"])
+def test_a_model_read_in_few_bits_is_the_one_quantised_when_it_was_there(directory: Path, storage: Any) -> None:
+    read = load_model(directory, dtype=torch.float32, storage=storage)
+    there = load_model(directory, dtype=torch.float32)
+    attach(there, AdapterConfig(rank=2), BY_MODEL_TYPE["llama"]).quantise(storage)
+    attach(read, AdapterConfig(rank=2), BY_MODEL_TYPE["llama"])
+    assert sum(isinstance(module, QuantisedLinear) for module in read.modules()) == 3 * 4
+    assert torch.equal(read(IDS), there(IDS))
+    assert {name for name, p in read.named_parameters() if p.requires_grad} == {
+        name for name, p in there.named_parameters() if p.requires_grad
+    }
+
+
+def test_merging_over_a_base_in_few_bits_leaves_none_of_it_in_few_bits(directory: Path) -> None:
+    """Also of the maps that have no adapter."""
+    model = load_model(directory, dtype=torch.float32, storage="nf4")
+    adapters = attach(model, AdapterConfig(rank=2, targets=("q_proj",)), BY_MODEL_TYPE["llama"])
+    for parameter in adapters.parameters().values():
+        nn.init.normal_(parameter, std=0.1)
+    before = model(IDS)
+    merged = adapters.merge()
+    assert not any(isinstance(module, QuantisedLinear) for module in merged.modules())
+    torch.testing.assert_close(merged(IDS), before, atol=1e-5, rtol=1e-4)

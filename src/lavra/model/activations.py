@@ -34,6 +34,8 @@ class Activations:
     all: int
     checkpointed: int
     """If each block keeps only its input and computes the rest again (Chen et al. 2016)."""
+    mlps_checkpointed: int
+    """If each block's MLP and its norm do so; what they read is kept by the residual connection beside them."""
 
 
 def count_activations(config: ModelConfig, batch: int, context: int, dtype: torch.dtype) -> Activations:
@@ -41,15 +43,18 @@ def count_activations(config: ModelConfig, batch: int, context: int, dtype: torc
     images, an encoder-decoder a source and a target of ``context`` tokens each."""
     model = empty_model(_unpatterned(config)).to(dtype).train()
     ledger = _Ledger({parameter.untyped_storage()._cdata for parameter in model.parameters()})
+    whole, mlps = _Share(ledger), _Share(ledger)
     with ExitStack() as stack:
         for owner in (model, *(getattr(model, name, None) for name in ("encoder", "vision"))):
             for block in owner.blocks if owner is not None else ():
-                stack.callback(block.register_forward_pre_hook(ledger.enter).remove)
-                stack.callback(block.register_forward_hook(ledger.leave).remove)
+                for share, module in ((whole, block), (mlps, getattr(block, "mlp", None))):
+                    if module is not None:
+                        stack.callback(module.register_forward_pre_hook(share.enter).remove)
+                        stack.callback(module.register_forward_hook(share.leave).remove)
         stack.enter_context(saved_tensors_hooks(ledger.pack, lambda tensor: tensor))
         stack.enter_context(_Kernels())
         _pass(model, batch, context)
-    return Activations(ledger.total, ledger.total - sum(ledger.blocks) + ledger.inputs + max(ledger.blocks, default=0))
+    return Activations(ledger.total, whole.checkpointed, mlps.checkpointed - mlps.inputs)
 
 
 def _unpatterned(config: ModelConfig) -> ModelConfig:
@@ -71,12 +76,10 @@ def _unpatterned(config: ModelConfig) -> ModelConfig:
 
 
 class _Ledger:
-    """Storages that were saved, each once, and how much of it within each block."""
+    """Storages that were saved, each once."""
 
     def __init__(self, parameters: set[int]) -> None:
-        self.total, self.inputs = 0, 0
-        self.blocks: list[int] = []
-        self._before = 0
+        self.total = 0
         self._parameters = parameters
         self._held: dict[int, Tensor] = {}  # held, so that no other storage gets its address
 
@@ -87,12 +90,26 @@ class _Ledger:
             self.total += storage.nbytes()
         return tensor
 
-    def enter(self, block: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self._before = self.total
+
+class _Share:
+    """How much of it within each of some modules."""
+
+    def __init__(self, ledger: _Ledger) -> None:
+        self.inputs = 0
+        self.each: list[int] = []
+        self._ledger, self._before = ledger, 0
+
+    def enter(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self._before = self._ledger.total
         self.inputs += arguments[0].nbytes
 
-    def leave(self, block: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        self.blocks.append(self.total - self._before)
+    def leave(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        self.each.append(self._ledger.total - self._before)
+
+    @property
+    def checkpointed(self) -> int:
+        """All, if these modules keep their inputs only; while one is computed again, its own is there too."""
+        return self._ledger.total - sum(self.each) + self.inputs + max(self.each, default=0)
 
 
 def _pass(model: Model, batch: int, context: int) -> None:

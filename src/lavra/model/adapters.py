@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from lavra.errors import LavraError
 from lavra.model.base import Model
 from lavra.model.families.family import Family, Layout
-from lavra.model.placing import places
-from lavra.model.quantised import QuantisedLinear, Storage
+from lavra.model.placing import empty_model, places
+from lavra.model.quantised import QuantisedLinear, Storage, may_be_quantised
 
 Method = Literal["lora", "dora", "ia3"]
 METHODS: tuple[Method, ...] = ("lora", "dora", "ia3")
@@ -78,13 +78,15 @@ class Part:
 class Adapted(nn.Module):
     """A linear map with an adapter over it; see ``quantised.py`` for a base in fewer bits."""
 
-    def __init__(self, base: nn.Linear, parts: Sequence[Part], config: AdapterConfig, *, inputs: bool = False) -> None:
+    def __init__(
+        self, base: nn.Linear | QuantisedLinear, parts: Sequence[Part], config: AdapterConfig, *, inputs: bool = False
+    ) -> None:
         super().__init__()
-        self.base: nn.Linear | QuantisedLinear = base
+        self.base = base
         self.parts, self.config = tuple(parts), config
         self.inputs = inputs and config.method == "ia3"
         self.active = True
-        columns, device = base.in_features, base.weight.device
+        columns, device = base.in_features, next(iter((*base.parameters(), *base.buffers()))).device
         if config.method == "ia3":
             sizes = [columns] if self.inputs else [part.length for part in parts]
             self.scales = nn.ParameterList(nn.Parameter(torch.ones(size, device=device)) for size in sizes)
@@ -280,13 +282,10 @@ class Adapters:
         """Put what was learned into the weights and take the adapters off. Each sum is made in float32 and rounded
         once. :func:`prove_merge` compares; a base kept in fewer bits becomes a plain one of the model's dtype."""
         for path, adapted in self.by_path.items():
-            dtype = self.model.dtype
-            weight, bias = adapted.merged(), adapted.merged_bias()
-            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-            linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-            if bias is not None:
-                linear.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-            _put(self.model, path, linear)
+            _put(self.model, path, _plain(adapted.merged(), adapted.merged_bias(), self.model.dtype))
+        for path, module in list(self.model.named_modules()):
+            if isinstance(module, QuantisedLinear):  # without an adapter
+                _put(self.model, path, _plain(module.dense_weight(), module.bias, self.model.dtype))
         return self.model
 
 
@@ -300,13 +299,12 @@ def attach(model: Model, config: AdapterConfig, family: Family, *, seed: int = 0
     known: set[str] = set()
     found: dict[str, list[Part]] = {}
     stored: dict[str, str] = {}
-    for name, parameter, parts in places(model, family):
+    plain = empty_model(model.config)  # a model in few bits has no such parameters
+    for name, _, parts in places(plain, family):
         if len(parts) == 1:
             stored[name] = parts[0].name
         path, _, leaf = name.rpartition(".")
-        if leaf != "weight" or parameter.dim() != 2 or not isinstance(_get(model, path), nn.Linear):
-            continue
-        if "blocks." not in path or path.endswith(("router", "shared_gate")):
+        if leaf != "weight" or not may_be_quantised(path, _get(plain, path)):
             continue
         mine = [Part(p.name.removesuffix(family.leaves["weight"]), p.start, p.length, p.layout) for p in parts]
         known |= {part.name for part in mine}
@@ -322,7 +320,7 @@ def attach(model: Model, config: AdapterConfig, family: Family, *, seed: int = 0
         torch.manual_seed(seed)
         for path, chosen in found.items():
             linear = _get(model, path)
-            assert isinstance(linear, nn.Linear)
+            assert isinstance(linear, (nn.Linear, QuantisedLinear))
             layer = Adapted(linear, chosen, config, inputs=_matches(chosen[0].name, config.inputs))
             adapted[path] = layer
             _put(model, path, layer)
@@ -372,6 +370,15 @@ def prove_merge(adapters: Adapters, ids_BT: Tensor, *, tolerance: float | None =
             "nothing was merged; keep the adapter apart, or merge into float32 weights"
         )
     return model.train(was_training)
+
+
+def _plain(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> nn.Linear:
+    """A map of ``weight`` (out, in) and ``bias``, rounded to ``dtype``, frozen."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    return linear
 
 
 def _matches(name: str, wanted: Sequence[str]) -> bool:

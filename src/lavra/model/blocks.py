@@ -231,6 +231,10 @@ class Block(nn.Module):
         if self.cross is not None:
             cross = self.cross
             x_BTC = self._beside(x_BTC, lambda x: cross(x, at), self.cross_norm, None)
+        return self.feed(x_BTC)
+
+    def feed(self, x_BTC: Tensor) -> Tensor:
+        """The second half: the MLP beside its residual connection."""
         return self._beside(x_BTC, self.mlp, self.mlp_norm, self.mlp_after_norm)
 
     def _beside(

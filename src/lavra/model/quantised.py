@@ -5,11 +5,13 @@
 normal distribution (QLoRA, section 3 and appendix E); the blocks' largest are themselves kept in 8 bits (double
 quantisation): 4.13 bits a weight. ``int8``: each row is divided by its largest and rounded to 8 bits (Dettmers et al.
 2022). A product makes the weights again, in the input's dtype, for as long as it needs them: on the way forward and
-once more on the way back.
+once more on the way back. ``load_model(..., storage=)`` quantises each matrix as it is read, so that the model never
+exists in full.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -22,6 +24,7 @@ Storage = Literal["nf4", "int8"]
 STORAGES: tuple[Storage, ...] = ("nf4", "int8")
 BLOCK = 64
 _SCALES = 256  # blocks whose largest weights share one scale
+_PIECE = 1 << 20  # weights that are quantised at a time: their codes are 64-bit numbers at first
 
 NF4 = torch.tensor(
     [
@@ -77,10 +80,8 @@ class QuantisedLinear(nn.Module):
         scales: Tensor = self.scales  # type: ignore[assignment]
         if self.storage == "int8":
             return codes.to(dtype) * scales.to(dtype)
-        # Both weights of a byte are looked up at once.
-        pairs = _pairs(dtype, codes.device)[codes.int()]
         largest = _unsqueeze(scales, self.steps, self.mean)  # type: ignore[arg-type]
-        dense = pairs.view(-1, BLOCK) * largest.to(dtype)[:, None]
+        dense = _look_up(codes, dtype).view(-1, BLOCK).mul_(largest.to(dtype)[:, None])
         return dense.view(self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,6 +90,11 @@ class QuantisedLinear(nn.Module):
     def bits(self) -> float:
         """Bits a weight, scales included."""
         return 8 * sum(b.numel() * b.element_size() for b in self.buffers()) / (self.out_features * self.in_features)
+
+
+def may_be_quantised(path: str, module: nn.Module) -> bool:
+    """Whether the module at ``path`` of a model is a linear map of its blocks; routers decide by small differences."""
+    return isinstance(module, nn.Linear) and "blocks." in path and not path.endswith(("router", "shared_gate"))
 
 
 class _Product(torch.autograd.Function):
@@ -104,18 +110,35 @@ class _Product(torch.autograd.Function):
 
 def _to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Codes, two a byte (the first weight in the high half), and the largest absolute value of each block."""
-    blocks = weight.float().reshape(-1, BLOCK)
-    largest = blocks.abs().amax(1).clamp_min(1e-12)
     middles = ((NF4[1:] + NF4[:-1]) / 2).to(weight.device)
-    codes = torch.bucketize(blocks / largest[:, None], middles).to(torch.uint8).view(-1, 2)
-    return codes[:, 0] << 4 | codes[:, 1], largest
+    found, scales = [], []
+    for piece in weight.reshape(-1, BLOCK).split(_PIECE // BLOCK):
+        blocks = piece.float()
+        largest = blocks.abs().amax(1).clamp_min(1e-12)
+        codes = torch.bucketize(blocks / largest[:, None], middles).to(torch.uint8).view(-1, 2)
+        found.append(codes[:, 0] << 4 | codes[:, 1])
+        scales.append(largest)
+    return torch.cat(found), torch.cat(scales)
 
 
-def _pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(256, 2): the two levels of each byte."""
+def _look_up(codes: Tensor, dtype: torch.dtype) -> Tensor:
+    """The levels that bytes of ``codes`` stand for. As many at a time as make 64 bits: an index of four bf16 levels by
+    two bytes costs a twentieth of an index of two levels by each byte."""
+    if dtype.itemsize > 4:
+        return _look_up(codes, torch.float32).to(dtype)
+    together = 8 // (2 * dtype.itemsize)
+    index = codes.view(torch.int16).int() & 0xFFFF if together == 2 else codes.int()
+    return _table(dtype, codes.device, together).index_select(0, index).view(dtype)
+
+
+@cache
+def _table(dtype: torch.dtype, device: torch.device, together: int) -> Tensor:
+    """The levels of every ``together`` bytes, in the order in which this machine reads them, as 64-bit numbers."""
     levels = NF4.to(device, dtype)
-    byte = torch.arange(256, device=device)
-    return torch.stack((levels[byte >> 4], levels[byte & 15]), 1)
+    numbers = torch.arange(256**together, device=device)
+    codes = numbers.to(torch.int16).view(torch.uint8).view(-1, 2) if together == 2 else numbers[:, None]
+    codes = codes.long()
+    return torch.stack((levels[codes >> 4], levels[codes & 15]), -1).flatten().view(torch.int64)
 
 
 def _squeeze(largest: Tensor) -> tuple[Tensor, Tensor, Tensor]:

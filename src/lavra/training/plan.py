@@ -18,8 +18,10 @@ from lavra.model.activations import count_activations
 from lavra.model.config import ModelConfig
 from lavra.model.counts import count_operations
 from lavra.model.describe import human, human_count
+from lavra.model.quantised import QuantisedLinear
 from lavra.objectives.objective import PADDING, Batch
 from lavra.training.hardware import matrix_peak, memory_available, watts
+from lavra.training.recompute import mlps_are_recomputed
 from lavra.training.settings import TrainSettings
 
 ASSUMED_SHARE = 0.4
@@ -181,6 +183,9 @@ def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torc
         if parameter.requires_grad:
             trained += parameter.numel()
             masters += 0 if parameter.dtype == torch.float32 else 4 * parameter.numel()
+    for module in model.modules():
+        if isinstance(module, QuantisedLinear):
+            weights += sum(buffer.nbytes for buffer in module.buffers())
     split = ranks if settings.distributed == "fsdp" else 1
     found = {
         "weights": (weights + masters) // split,
@@ -193,6 +198,8 @@ def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torc
         length = max(1, min(longest, micro, config.context_length))
         kept = count_activations(config, max(1, micro // length), length, dtype)
         activations = kept.checkpointed if settings.checkpointing else kept.all
+        if not settings.checkpointing and mlps_are_recomputed(model):
+            activations = kept.mlps_checkpointed
         if config.head in ("language", "masked"):
             loss = min(_CHUNK_BYTES, micro * config.vocabulary_size * dtype.itemsize)
             if trained > config.vocabulary_size * config.width:
