@@ -131,17 +131,29 @@ def figures(job: Job, outcome: Outcome) -> dict[str, Any]:
 
 def sections(outcome: Outcome) -> list[Section]:
     """For the report: what was gained and forgotten, and the way between."""
-    rows = []
-    for name in [*_WORDS, *(n for n in outcome.before if n not in _WORDS and n != "perplexity")]:
-        if name not in outcome.before and name not in outcome.after:
-            continue
-        before, after = (side.get(name, math.nan) for side in (outcome.before, outcome.after))
-        change = f"{after / before - 1:+.1%}" if before and math.isfinite(after / before) else ""
-        rows.append([_WORDS.get(name, name), f"{before:.4g}", f"{after:.4g}", change])
-    found = [Section("Gained and forgotten", _READ, ["", "before", "after", "change"], rows)]
+    found = [Section("Gained and forgotten", _READ, ["", "before", "after", "change"], _compared(outcome))]
     if outcome.mixed is not None:
         mixed = outcome.mixed
         columns, table = mixed.table()
         best = f"{mixed.rule} It is {mixed.curve.recommended.alpha:g}: {mixed.curve.reason}."
         found.append(Section("Between the base and the tuned model", best, columns, table, (PICTURE, mixed.picture())))
     return found
+
+
+def _compared(outcome: Outcome) -> list[list[str]]:
+    """A measure a row: losses first, then whatever else was measured."""
+    names = [*_WORDS, *(name for name in outcome.before if name not in _WORDS and name != "perplexity")]
+    rows = []
+    for name in names:
+        if name not in outcome.before and name not in outcome.after:
+            continue
+        before, after = (side.get(name, math.nan) for side in (outcome.before, outcome.after))
+        change = f"{after / before - 1:+.1%}" if before and math.isfinite(after / before) else ""
+        language = name.removeprefix(TASKS_RIGHT + "_")
+        if language != name:
+            shown, change = [f"{before:.0%}", f"{after:.0%}"], ""
+            called = f"general tasks in {language}, right ones"
+        else:
+            shown, called = [f"{before:.4g}", f"{after:.4g}"], _WORDS.get(name, name)
+        rows.append([called, *shown, change])
+    return rows
