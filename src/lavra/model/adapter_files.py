@@ -16,15 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lavra.errors import LavraError
-from lavra.model.adapters import Adapted, AdapterConfig, Adapters, Part, attach
+from lavra.model.adapters import Adapted, AdapterConfig, Adapters, Method, Part, attach
 from lavra.model.base import Model
 from lavra.model.families.family import Family
 from lavra.model.families.layouts import out, undo
+from lavra.model.virtual import VirtualAdapters
 from lavra.model.weights import read_json
 from lavra.store.files import write_atomically
 
 CONFIG, WEIGHTS, OWN = "adapter_config.json", "adapter_model.safetensors", "lavra-adapter.json"
+VECTORS = "prompt_embeddings"
 _PREFIX = "base_model.model."
+_VIRTUAL_TYPES: dict[str, Method] = {"PROMPT_TUNING": "prompt", "PREFIX_TUNING": "prefix"}
 _TASKS = {"language": "CAUSAL_LM", "sequence": "SEQ_CLS", "token": "TOKEN_CLS", "reward": "SEQ_CLS"}
 
 
@@ -34,13 +37,17 @@ def save_adapter(
     """Write ``directory``, which peft loads over the same base. ``base``: its name or path, for people; ``context``:
     what the base was stretched to, 0 where it was not (peft has no word for it)."""
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {_PREFIX + name: tensor for name, tensor in _tensors(adapters, family).items()}
+    tensors: dict[str, Tensor]
+    if isinstance(adapters, VirtualAdapters):
+        tensors, fields = {VECTORS: adapters.virtual.vectors}, _virtual_fields(adapters, base)
+    else:
+        tensors = {_PREFIX + name: tensor for name, tensor in _tensors(adapters, family).items()}
+        fields = _fields(adapters, family, base)
     half_written = directory / (WEIGHTS + ".part")
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, half_written)
     half_written.replace(directory / WEIGHTS)
     own = {"base": base, "base_sha256": base_sha256, "context": context}
     write_atomically(directory / OWN, (json.dumps(own, indent=2) + "\n").encode())
-    fields = _fields(adapters, family, base)
     write_atomically(directory / CONFIG, (json.dumps(fields, indent=2) + "\n").encode())
 
 
@@ -75,7 +82,10 @@ def load_adapter(model: Model, family: Family, directory: Path, *, base_sha256: 
         adapters.detach()
         raise LavraError(f"{directory / WEIGHTS} is not a whole safetensors file ({error}); copy it again") from error
     try:
-        _fill(adapters, family, found, directory)
+        if isinstance(adapters, VirtualAdapters):
+            _fill_vectors(adapters, found, directory)
+        else:
+            _fill(adapters, family, found, directory)
     except LavraError:
         adapters.detach()
         raise
@@ -111,6 +121,49 @@ def _fields(adapters: Adapters, family: Family, base: str) -> dict[str, Any]:
     }
 
 
+def _virtual_fields(adapters: VirtualAdapters, base: str) -> dict[str, Any]:
+    """peft's config of virtual tokens."""
+    shape, config = adapters.model.config, adapters.config
+    common: dict[str, Any] = {
+        "base_model_name_or_path": base or None,
+        "inference_mode": True,
+        "num_layers": shape.layers,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": config.tokens,
+        "peft_type": next(name for name, method in _VIRTUAL_TYPES.items() if method == config.method),
+        "task_type": _TASKS.get(shape.head),
+    }
+    if config.method == "prompt":
+        own = {"num_attention_heads": shape.heads, "token_dim": shape.width, "prompt_tuning_init": "RANDOM"}
+        return common | own
+    width = shape.kv_heads * shape.head_width
+    own = {"num_attention_heads": shape.kv_heads, "token_dim": width, "encoder_hidden_size": width}
+    return common | own | {"prefix_projection": False}
+
+
+def _virtual_config(fields: dict[str, Any], directory: Path) -> AdapterConfig:
+    if fields.get("num_transformer_submodules") not in (None, 1):
+        raise LavraError(f"the adapter {directory.name} is for an encoder-decoder, before which Lavra puts nothing")
+    tokens = fields.get("num_virtual_tokens")
+    if type(tokens) is not int:
+        raise LavraError(f"{directory / CONFIG} does not say how many num_virtual_tokens there are; copy it again")
+    return AdapterConfig(method=_VIRTUAL_TYPES[fields["peft_type"]], tokens=tokens)
+
+
+def _fill_vectors(adapters: VirtualAdapters, found: dict[str, Tensor], directory: Path) -> None:
+    """A prefix made by a projection is stored as what it came to."""
+    vectors = adapters.virtual.vectors
+    if found.keys() != {VECTORS}:
+        raise LavraError(f"the adapter {directory.name} holds {', '.join(sorted(found))}, not {VECTORS}; copy it again")
+    if found[VECTORS].shape != vectors.shape:
+        raise LavraError(
+            f"the adapter {directory.name}: {VECTORS} has shape {tuple(found[VECTORS].shape)} where the model needs "
+            f"{tuple(vectors.shape)}; it is for another model"
+        )
+    with torch.no_grad():
+        vectors.copy_(found[VECTORS].to(vectors.dtype))
+
+
 def _target(name: str, others: tuple[str, ...]) -> str:
     """The shortest end of a map's name that none of the ``others`` has: what peft looks for."""
     pieces = [piece for piece in name.split(".") if not piece.isdigit()]
@@ -123,8 +176,11 @@ def _target(name: str, others: tuple[str, ...]) -> str:
 
 def _config(fields: dict[str, Any], directory: Path) -> AdapterConfig:
     kind = fields.get("peft_type")
+    if kind in _VIRTUAL_TYPES:
+        return _virtual_config(fields, directory)
     if kind not in ("LORA", "IA3"):
-        raise LavraError(f"the adapter {directory.name} is of type {kind!r}; Lavra reads LORA and IA3")
+        known = ", ".join(("LORA", "IA3", *_VIRTUAL_TYPES))
+        raise LavraError(f"the adapter {directory.name} is of type {kind!r}; Lavra reads {known}")
     for field, harmless in (("rank_pattern", {}), ("alpha_pattern", {}), ("layers_to_transform", None)):
         if fields.get(field) not in (harmless, None):
             raise LavraError(f"the adapter {directory.name} sets {field}, which Lavra does not read")

@@ -1,5 +1,5 @@
 """Adapters: a few trained numbers over a frozen model. LoRA (Hu et al. 2021), rsLoRA (Kalajdzievski 2023), DoRA (Liu et
-al. 2024) and IA³ (Liu et al. 2022), on the linear maps of the blocks.
+al. 2024) and IA³ (Liu et al. 2022), on the linear maps of the blocks. Prompt and prefix tuning are in ``virtual.py``.
 
 Lavra joins projections that read the same input (query, key and value are one matrix), while the world's adapters
 speak of ``q_proj``: each part of a joined matrix has an adapter of its own, named as the model's family names it. The
@@ -25,8 +25,10 @@ from lavra.model.families.family import Family, Layout
 from lavra.model.placing import empty_model, places
 from lavra.model.quantised import QuantisedLinear, Storage, may_be_quantised
 
-Method = Literal["lora", "dora", "ia3"]
-METHODS: tuple[Method, ...] = ("lora", "dora", "ia3")
+Method = Literal["lora", "dora", "ia3", "prompt", "prefix"]
+METHODS: tuple[Method, ...] = ("lora", "dora", "ia3", "prompt", "prefix")
+VIRTUAL: tuple[Method, ...] = ("prompt", "prefix")
+"""Those that change no map, but put virtual tokens before texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class AdapterConfig:
     the maps that are adapted, by the last part of their names in the family's files (``q_proj``), none for all.
     ``inputs``: of these, the ones that IA³ scales at their input (the MLP's last map). ``whole``: modules that
     are trained as they are beside the adapter, by Lavra's name or the file's (LongLoRA: ``embedding`` and every
-    ``norm``)."""
+    ``norm``). ``tokens``: the virtual ones of prompt and prefix, which have nothing of the rest."""
 
     method: Method = "lora"
     rank: int = 16
@@ -45,12 +47,15 @@ class AdapterConfig:
     targets: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ("down_proj", "wo", "c_proj", "dense_4h_to_h", "fc2")
     whole: tuple[str, ...] = ()
+    tokens: int = 20
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise LavraError(f"adapter: method is {self.method!r}; Lavra knows {', '.join(METHODS)}")
         if type(self.rank) is not int or not 1 <= self.rank <= 4096:
             raise LavraError(f"adapter: rank is {self.rank!r}; it must be a whole number from 1 to 4096")
+        if type(self.tokens) is not int or not 1 <= self.tokens <= 4096:
+            raise LavraError(f"adapter: tokens is {self.tokens!r}; it must be a whole number from 1 to 4096")
         for name, least, most in (("alpha", 0.0, 1e6), ("dropout", 0.0, 0.99)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
@@ -295,6 +300,10 @@ def attach(model: Model, config: AdapterConfig, family: Family, *, seed: int = 0
     What an adapter adds at first is nothing: B is 0 (IA³: all scales 1). ``family``: whose names the parts have.
     Raises LavraError for a target that no map of the model has, naming those there are.
     """
+    if config.method in VIRTUAL:
+        from lavra.model.virtual import attach_virtual  # which knows this file
+
+        return attach_virtual(model, config, seed=seed)
     model.requires_grad_(False)
     known: set[str] = set()
     found: dict[str, list[Part]] = {}

@@ -44,6 +44,7 @@ class Pass:
     bias: Tensor | None = None  # of relative positions, (1, H, T, S)
     cache: KVCache | None = None
     memory: CompressiveMemory | None = None
+    before: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None  # sees a layer's keys and values first
     source_BSC: Tensor | None = None  # an encoder's states
     source_mask: Mask | None = None
 
@@ -112,6 +113,8 @@ class Attention(nn.Module):
             q, k, v = self.project(x_BTC, rotary)
         else:
             q, k, v = at.memory.project(self, x_BTC, rotary)
+        if at.before is not None:
+            k, v = at.before(self.layer, k, v)
         if at.cache is not None:
             k, v = at.cache.update(self.layer, k, v)
         # A cache has forgotten what lies before a window.

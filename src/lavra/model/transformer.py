@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,6 +106,7 @@ class Transformer(Model):
         positions_BT: Tensor | None = None,
         types_BT: Tensor | None = None,
         source: Source | None = None,
+        before: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> Tensor:
         """Hidden states after the last norm, (B, T, C), in the model's dtype; never logits.
 
@@ -112,8 +114,9 @@ class Transformer(Model):
         segments; windows and other patterns come from the config. ``cache``: the T tokens follow the ``cache.length``
         ones already in it, and are added; into a compressive memory as one segment. ``positions_BT``: by default each
         text's own count, whatever padding or packing puts before it. ``types_BT``: segment ids of BERT, 0 by default.
-        ``source``: from :meth:`encode`; with a cache only the first step reads it. Raises LavraError when the tokens do
-        not fit the cache or the table of learned positions.
+        ``source``: from :meth:`encode`; with a cache only the first step reads it. ``before``: may change a
+        layer's keys and values, (B, K, T, D) each, before attention sees them (``virtual.py``). Raises LavraError when
+        the tokens do not fit the cache or the table of learned positions.
         """
         config = self.config
         x = self._embed(ids_BT, inputs_BTC, pixels_BIHW)
@@ -133,6 +136,7 @@ class Transformer(Model):
         if config.dropout and self.training:
             x = F.dropout(x, config.dropout)
         at = self._pass(mask, positions, x, start + time, cache, source)
+        at.before = before
         for block in self.blocks:
             x = block(x, at)
         if cache is not None:
