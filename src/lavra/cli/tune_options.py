@@ -113,6 +113,9 @@ class TuneOptions:
     check: Annotated[
         list[str] | None, _measure(help="file.py:function that measures the model before and after. Repeat.")
     ] = None
+    evaluations: Annotated[
+        int, _measure(min=0, help="Times that the held-out loss is measured in a run, or fewer; the best is kept.")
+    ] = 10
     patience: Annotated[
         int | None, _measure(min=0, help="Evaluations without a lower held-out loss before it stops; any number.")
     ] = None
