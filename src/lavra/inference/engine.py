@@ -5,13 +5,17 @@ prompt shares with the last one (a system prompt, usually) is not computed again
 computed are reused, never those of generated tokens: a matrix times one vector and times a block of them round
 differently in bf16, and an answer must not depend on what was asked before it.
 
+Over one model there may be several adapters to choose from (:meth:`Engine.using`): each is an engine of its own to
+those who ask it, with its own cache; the weights and the turn they share.
+
 Several requests in one batch (continuous batching) are not here yet.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +28,7 @@ from lavra.inference.fourbit import narrow
 from lavra.inference.sampler import Sampler
 from lavra.inference.sampling import Sampling
 from lavra.inference.stopping import StopFilter
-from lavra.model.adapted import load_adapted
+from lavra.model.adapted import load_adapted, named_as
 from lavra.model.base import Model
 from lavra.model.cache import Cache
 from lavra.model.heads import logits
@@ -32,6 +36,8 @@ from lavra.model.hub import ResolvedModel, resolve
 from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
+from lavra.model.switching import Adaptations, Choice, read_adapters
+from lavra.model.virtual import VirtualTokens, virtual_tokens
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -78,12 +84,16 @@ class Engine:
     ) -> None:
         """``context_length``: tokens of prompt and answer together; at most, and by default, what the model was
         made for. Raises ``LavraError`` when it is more."""
-        longest = model.config.context_length
+        self._reader: Model | VirtualTokens = model
+        self._ahead = virtual_tokens(model)  # which the cache begins with
+        longest = model.config.context_length - self._ahead
         if context_length is not None and not 1 <= context_length <= longest:
             raise LavraError(f"context_length is {context_length}; the model {name} takes 1 to {longest} tokens")
         self.name, self.sha256, self.tokenizer = name, sha256, tokenizer
         self.context_length = context_length or longest
         self._model = model
+        self._adapter: str | None = None
+        self._choice, self._adaptations = Choice(), Adaptations()
         self._turn = threading.Lock()  # not re-entrant, and released by whichever thread finishes the stream
         self._cache: Cache | None = None
         self._cached_ids: list[int] = []  # what a prefill put into the cache
@@ -96,20 +106,46 @@ class Engine:
         dtype: torch.dtype | None = None,
         context_length: int | None = None,
         adapters: Sequence[Path] = (),
+        named: Mapping[str, Path] | None = None,
     ) -> Engine:
         """An engine over a local model (``resolve`` with ``pull=True`` first to fetch one).
 
         ``dtype``: by default bf16 where this machine computes in it, else float32. ``adapters``: directories, merged
-        in as they are loaded. Raises ``LavraError`` where the model is absent, damaged, or an encoder.
+        in as they are loaded. ``named``: directories of adapters to choose from, over that. Raises ``LavraError`` where
+        the model is absent, damaged, or an encoder.
         """
         found = reference if isinstance(reference, ResolvedModel) else resolve(reference)
         if found.kind != "decoder":
             raise LavraError(f"the model {found.name} is {KIND_WORDS[found.kind]}; choose a decoder")
         path = Path(found.path)
         model = load_adapted(path, adapters, dtype=dtype or compute_dtype(), base_sha256=found.sha256)
+        laid = Adaptations()
+        if named:
+            laid = read_adapters(model, named_as(model, path)[1], named, base_sha256=found.sha256)
         narrow(model)  # before packing, which packs what serves many rows as well
         pack(model)
-        return cls(model, load_tokenizer(path), name=found.name, sha256=found.sha256, context_length=context_length)
+        engine = cls(model, load_tokenizer(path), name=found.name, sha256=found.sha256, context_length=context_length)
+        engine._choice, engine._adaptations = laid.lay(model), laid
+        return engine
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names that :meth:`using` takes."""
+        return self._adaptations.names
+
+    def using(self, adapter: str) -> Engine:
+        """The same model with one of :attr:`adapters` over it. Raises ``LavraError`` for another name."""
+        if adapter not in self.adapters:
+            known = ", ".join(self.adapters) or "none"
+            raise LavraError(f"no adapter is called {adapter!r} over {self.name}; there are {known}")
+        other = copy(self)
+        other.name, other._adapter = adapter, adapter
+        other._cache, other._cached_ids = None, []
+        virtual = self._adaptations.virtual.get(adapter)
+        if virtual is not None:
+            other._reader, other._ahead = virtual, virtual.config.tokens
+            other.context_length = min(self.context_length, self._model.config.context_length - other._ahead)
+        return other
 
     def stream(
         self,
@@ -143,6 +179,7 @@ class Engine:
                 yield Generated(_NO_TOKEN, "", "cancelled")
                 return
         try:
+            self._choice.name = self._adapter
             yield from self._generate_in_turn(ids, sampler, cancelled)
         finally:
             self._turn.release()
@@ -179,8 +216,12 @@ class Engine:
         """Bring the cache to hold exactly the prompt; the hidden state after its last token, or None if cancelled."""
         cache = self._room(len(ids) + 1)
         shared = _common_prefix(self._cached_ids, ids[:-1])
-        shared = cache.reusable(shared - shared % PREFILL_CHUNK)
-        cache.truncate(shared)
+        kept = cache.reusable(self._ahead + shared - shared % PREFILL_CHUNK)
+        if kept < self._ahead:  # a window has passed over the virtual tokens
+            self._cache = None
+            cache, kept = self._room(len(ids) + 1), self._ahead
+        cache.truncate(kept)
+        shared = kept - self._ahead
         self._cached_ids = self._cached_ids[:shared]
         hidden_C = None
         for start in range(shared, len(ids), PREFILL_CHUNK):
@@ -196,8 +237,8 @@ class Engine:
     def _forward(self, ids: Sequence[int]) -> Tensor:
         """Hidden states (T, C) of the tokens that follow those in the cache; they join it."""
         assert self._cache is not None
-        self._room(self._cache.length + len(ids))
-        return self._model(torch.tensor([ids]), cache=self._cache)[0]
+        self._room(self._cache.length - self._ahead + len(ids))
+        return self._reader(torch.tensor([ids]), cache=self._cache)[0]
 
     @torch.inference_mode()
     def _logits(self, hidden_C: Tensor) -> Tensor:
@@ -212,9 +253,9 @@ class Engine:
             capacity = max(self.context_length, tokens)
         with torch.inference_mode():
             if self._cache is None:
-                self._cache = self._model.make_cache(capacity)
-            elif self._cache.capacity < tokens:
-                self._cache.grow(capacity)
+                self._cache = self._reader.make_cache(capacity)
+            elif self._cache.capacity < self._ahead + tokens:
+                self._cache.grow(self._ahead + capacity)
         return self._cache
 
 

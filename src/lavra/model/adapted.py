@@ -1,4 +1,5 @@
-"""A model with adapters over it, ready to be used: each merged into the weights, so that it costs no time at all."""
+"""A model with adapters over it, ready to be used: each merged into the weights, so that it costs no time at all;
+virtual tokens stay before its texts. Several to choose from are in ``switching.py``."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from lavra.model.adapter_files import load_adapter, recorded_context
 from lavra.model.base import Model
 from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.families.family import Family
+from lavra.model.virtual import VirtualAdapters
 from lavra.model.weights import load_model, read_json
 from lavra.model.writing import choose, same_config
 
@@ -43,6 +45,8 @@ def load_adapted(
     if adapters:
         _, family = named_as(model, path)
         for adapter in adapters:
-            model = load_adapter(model, family, adapter, base_sha256=base_sha256).merge()
+            laid = load_adapter(model, family, adapter, base_sha256=base_sha256)
+            if not isinstance(laid, VirtualAdapters):
+                laid.merge()
             model.requires_grad_(False)
     return model.eval()

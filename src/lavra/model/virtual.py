@@ -213,6 +213,11 @@ def has_virtual(model: Model) -> bool:
     return isinstance(getattr(model, "virtual", None), VirtualTokens)
 
 
+def virtual_tokens(model: Model) -> int:
+    """How many stand before its texts."""
+    return model.virtual.config.tokens if has_virtual(model) else 0  # type: ignore[union-attr, return-value]
+
+
 @torch.no_grad()
 def _begin_with(virtual: VirtualTokens, words_BT: Tensor) -> None:
     model: Transformer = virtual.model
