@@ -9,10 +9,10 @@ are measured by the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -76,6 +76,15 @@ def _same_words(one: Tokenizer, other: Tokenizer) -> bool:
     return one.backend.get_vocab() == other.backend.get_vocab()
 
 
+@dataclass(frozen=True)
+class Said:
+    """``answer`` to what has the ``key``; or ``fault``, why there is none."""
+
+    key: str
+    answer: str = ""
+    fault: str = ""
+
+
 class TeachersAnswers:
     """``teach(examples, problems)``: the examples with the answers of ``teacher``, which are kept as they come, so
     that a run that was stopped asks for none twice."""
@@ -91,80 +100,72 @@ class TeachersAnswers:
         self.path = workspace.store.root / FOLDER / f"{key}.jsonl"
 
     def __call__(self, examples: list[Encoded], problems: list[Problem]) -> list[Encoded]:
-        asked = {number: _asked(example) for number, example in enumerate(examples) if example.written is not None}
-        asked = {number: chat for number, chat in asked.items() if chat is not None}
+        """Texts, which ask nothing, stay as they are. What cannot be answered becomes a problem."""
+        chats = [_asked(example) for example in examples]
+        asked = {_key(chat): chat for chat in chats if chat is not None}
         if not asked:
             raise LavraError("a teacher answers prompts, and the data has none: learn from its logits.")
-        said = self._answers([chat for chat in asked.values() if chat is not None])
+        said = self._answers(asked)
         found: list[Encoded] = []
-        for number, example in enumerate(examples):
-            chat = asked.get(number)
+        for example, chat in zip(examples, chats, strict=True):
             if chat is None:
-                found.append(example)  # a text, which is read on as it is
-                continue
-            answer, fault = said[_key(chat)]
-            if not fault:
+                found.append(example)
+            elif (answer := said.pop(_key(chat), None)) is not None:  # a conversation in pieces is answered once
                 taught = self._encoded(example, chat, answer)
-                fault = (
-                    "" if taught is not None else f"the teacher's answer does not fit the context of {self.context:,}"
-                )
-                found += [taught] if taught is not None else []
-            if fault:
-                problems.append(Problem(example.source, fault))
+                if isinstance(taught, Problem):
+                    problems.append(taught)
+                else:
+                    found.append(taught)
         return found
 
-    def _encoded(self, example: Encoded, chat: Conversation, answer: str) -> Encoded | None:
-        messages = [*chat.messages, {"role": "assistant", "content": answer}]
+    def _encoded(self, example: Encoded, chat: Conversation, said: Said) -> Encoded | Problem:
+        """The example with the teacher's answer at its end."""
+        if said.fault:
+            return Problem(example.source, said.fault)
+        messages = [*chat.messages, {"role": "assistant", "content": said.answer}]
         labelled = encode_conversation(self.student, messages, tools=chat.tools, learn="last")[-1]
-        if len(labelled.ids) > self.context + 1 or not labelled.learned:
-            return None
+        if len(labelled.ids) > self.context + 1:
+            return Problem(example.source, f"the teacher's answer does not fit the context of {self.context:,}")
         return replace(example, labelled=labelled, written=replace(chat, messages=tuple(messages)))
 
-    def _answers(self, chats: Sequence[Conversation]) -> Mapping[str, tuple[str, str]]:
-        """An answer, or why there is none, by the key of what was asked."""
-        said = {line["key"]: (line["answer"], line["fault"]) for line in _lines(self.path)}
-        missing = {_key(chat): chat for chat in chats if _key(chat) not in said}
+    def _answers(self, asked: Mapping[str, Conversation]) -> dict[str, Said]:
+        """By key: those that were kept, and the rest written now."""
+        said = {one.key: one for one in _kept(self.path) if one.key in asked}
+        missing = {key: chat for key, chat in asked.items() if key not in said}
         if missing:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                for key, answer, fault in self._written(missing):
-                    said[key] = answer, fault
-                    line = {"key": key, "answer": answer, "fault": fault}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                for one in self._written(missing):
+                    said[one.key] = one
+                    # The line break comes first: a kill may have cut the line before.
+                    file.write("\n" + json.dumps(asdict(one), ensure_ascii=False))
                     file.flush()
         return said
 
-    def _written(self, chats: Mapping[str, Conversation]) -> Iterable[tuple[str, str, str]]:
-        """(key, answer, fault), prompts of like lengths together."""
+    def _written(self, chats: Mapping[str, Conversation]) -> Iterator[Said]:
+        """By the teacher; prompts of like lengths together."""
         model = load_teacher(self.teacher, "cuda" if torch.cuda.is_available() else "cpu")
-        most = self.settings.answer_tokens
-        prompts: list[tuple[str, list[int]]] = []
-        for key, chat in chats.items():
-            ids = self.tokenizer.encode_chat(chat.messages, tools=chat.tools)
-            if len(ids) + most > model.config.context_length:
-                yield (
-                    key,
-                    "",
-                    f"its prompt and an answer do not fit the teacher's {model.config.context_length:,} tokens",
-                )
-            else:
-                prompts.append((key, ids))
-        prompts.sort(key=lambda prompt: len(prompt[1]))
-        sampling, ends = Sampling(temperature=0.0, max_tokens=most), self.tokenizer.eos_ids
-        for start in range(0, len(prompts), _AT_ONCE):
-            self.progress("Teacher answers", start, len(prompts))
-            group = prompts[start : start + _AT_ONCE]
-            for (key, _), [ids] in zip(
-                group, sample_batch(model, [p for _, p in group], sampling, ends=ends), strict=True
-            ):
-                yield key, *self._judged(ids)
-        self.progress("Teacher answers", len(prompts), len(prompts))
+        room = model.config.context_length - self.settings.answer_tokens
+        prompts = [(key, self.tokenizer.encode_chat(chat.messages, tools=chat.tools)) for key, chat in chats.items()]
+        yield from (
+            Said(key, fault=f"its prompt leaves the teacher no room for {self.settings.answer_tokens:,} tokens")
+            for key, ids in prompts
+            if len(ids) > room
+        )
+        fitting = sorted(((key, ids) for key, ids in prompts if len(ids) <= room), key=lambda prompt: len(prompt[1]))
+        sampling = Sampling(temperature=0.0, max_tokens=self.settings.answer_tokens)
+        for start in range(0, len(fitting), _AT_ONCE):
+            self.progress("Teacher answers", start, len(fitting))
+            group = fitting[start : start + _AT_ONCE]
+            answers = sample_batch(model, [ids for _, ids in group], sampling, ends=self.tokenizer.eos_ids)
+            yield from (self._judged(key, ids) for (key, _), [ids] in zip(group, answers, strict=True))
+        self.progress("Teacher answers", len(fitting), len(fitting))
 
-    def _judged(self, ids: Sequence[int]) -> tuple[str, str]:
+    def _judged(self, key: str, ids: Sequence[int]) -> Said:
         if not ids or ids[-1] not in self.tokenizer.eos_ids:
-            return "", f"the teacher's answer is longer than {len(ids):,} tokens; raise --answer-tokens"
+            return Said(key, fault=f"the teacher's answer is longer than {len(ids):,} tokens; raise --answer-tokens")
         answer = self.tokenizer.decode(ids[:-1]).strip()
-        return answer, "" if answer else "the teacher's answer is empty"
+        return Said(key, answer, "" if answer else "the teacher's answer is empty")
 
 
 def _asked(example: Encoded) -> Conversation | None:
@@ -180,15 +181,12 @@ def _key(chat: Conversation) -> str:
     return digest([[dict(message) for message in chat.messages], [dict(tool) for tool in chat.tools]])[:32]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in text.splitlines():
+def _kept(path: Path) -> Iterator[Said]:
+    """The whole lines of a file of answers."""
+    if not path.is_file():
+        return
+    for line in path.read_text("utf-8").splitlines():
         try:
-            found.append(json.loads(line))
-        except ValueError:  # a kill cut it short
+            yield Said(**json.loads(line))
+        except (ValueError, TypeError):  # empty, or cut short by a kill
             continue
-    return found
