@@ -321,11 +321,18 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve the network without keys: everybody may ask.")
     ] = False,
-    adapter: AdapterOption = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            help="What `lavra tune` made. NAME=IT, several times: others to choose from, as the API's model; IT may "
+            "also be a directory of peft.",
+        ),
+    ] = None,
     workspace: DirectoryOption = None,
 ) -> None:
     """Serve the assistant: a page for people at /, an OpenAI-compatible API under /v1."""
-    here = _writing_with(_workspace(workspace), adapter)
+    here = _choosing(_workspace(workspace), adapter or [])
     here.ready()
     _require_models(here)
     _serve(here, host, port, insecure=insecure)
@@ -407,6 +414,20 @@ def _writing_with(here: Workspace, adapter: str | None) -> Workspace:
     if tuned(here, adapter) is None:
         raise LavraError(f"nothing that was tuned is called {adapter!r}: `lavra trace` lists what there is.")
     return here.writing_with(adapter)
+
+
+def _choosing(here: Workspace, adapters: list[str]) -> Workspace:
+    """One adapter without a name writes instead of the generator; named ones stand beside it."""
+    plain = [entry for entry in adapters if "=" not in entry]
+    if len(plain) > 1:
+        raise LavraError(
+            f"--adapter {plain[0]} and {plain[1]} cannot both write: give them names, A=ID, to choose from."
+        )
+    here = _writing_with(here, plain[0] if plain else None)
+    named = dict(entry.split("=", 1) for entry in adapters if "=" in entry)
+    if len(named) + len(plain) < len(adapters) or not all(name and reference for name, reference in named.items()):
+        raise LavraError("--adapter NAME=ID wants a name and what it stands for, each name once.")
+    return here.with_adapters(named) if named else here
 
 
 def _require_models(here: Workspace, *, embedder_only: bool = False) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from lavra.cli.processes import Spread
 
-MethodName = Literal["full", "lora", "rslora", "dora", "ia3", "qlora", "longlora"]
+MethodName = Literal["full", "lora", "rslora", "dora", "ia3", "qlora", "longlora", "prompt", "prefix"]
 
 
 def _in(panel: str) -> Any:
@@ -62,6 +62,7 @@ class TuneOptions:
     alpha: Annotated[float | None, _how(help="Their scale; by default twice the rank.")] = None
     targets: Annotated[str | None, _how(help="Maps that are adapted, by name (q_proj,v_proj); all.")] = None
     storage: Annotated[Literal["nf4", "int8"], _how(help="What qlora keeps the base in.")] = "nf4"
+    virtual_tokens: Annotated[int, _how(min=1, help="Of prompt and prefix: what is put before a text.")] = 20
     group: Annotated[int | None, _how(min=2, help="Of longlora: places that see each other.")] = None
     epochs: Annotated[int | None, _how(min=1, help="Times that every example is seen; 3.")] = None
     steps: Annotated[int | None, _how(min=1, help="Steps instead of epochs.")] = None

@@ -84,9 +84,9 @@ def _settings(asked: TuneOptions, section: TuneSection) -> TuneSettings:
 
 
 _SAME = (
-    "method", "rank", "alpha", "storage", "group", "epochs", "steps", "learning_rate", "batch_tokens", "micro_tokens",
-    "context", "learn", "cut", "checkpointing", "seed", "teacher", "teach", "hard", "temperature", "answer_tokens",
-    "evaluations",
+    "method", "rank", "alpha", "storage", "virtual_tokens", "group", "epochs", "steps", "learning_rate",
+    "batch_tokens", "micro_tokens", "context", "learn", "cut", "checkpointing", "seed", "teacher", "teach", "hard",
+    "temperature", "answer_tokens", "evaluations",
 )  # fmt: skip
 """Options that are settings of the same name."""
 

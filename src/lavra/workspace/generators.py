@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,31 @@ def find_generator(workspace: Workspace, reference: str) -> Generator:
         return Generator(workspace._resolved(str(artifact.path / MODEL)), (), artifact)
     card = json.loads((artifact.path / "model.json").read_text("utf-8"))
     return Generator(workspace._resolved(card["reference"]))
+
+
+def find_adapters(workspace: Workspace, named: Mapping[str, str]) -> dict[str, Path]:
+    """The directories of adapters over the workspace's generator, by the names they are asked for: each an artifact's
+    id or name, or a directory in peft's format.
+
+    Raises LavraError where one is neither, or lies over another model.
+    """
+    under = workspace.generator
+    found: dict[str, Path] = {}
+    for name, reference in named.items():
+        directory = Path(workspace._beside(reference))
+        if tuned(workspace, reference) is None:
+            if not (directory / "adapter_config.json").is_file():
+                raise LavraError(
+                    f"the adapter {name} is neither something that was tuned here nor a directory with "
+                    f"adapter_config.json: {reference}."
+                )
+            found[name] = directory
+            continue
+        own = find_generator(workspace, reference)
+        if own.model.sha256 != under.model.sha256 or own.adapters[:-1] != under.adapters or not own.adapters:
+            raise LavraError(f"{own.name} is no adapter over {under.name}: serve it by itself, with --adapter {name}.")
+        found[name] = own.adapters[-1]
+    return found
 
 
 def tuned(workspace: Workspace, reference: str) -> Artifact | None:

@@ -32,15 +32,39 @@ class Running:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._assistant = workspace.assistant()
+        self._adapted = self._over_adapters()
+        self._assistant = workspace.assistant()  # the last one made is the one that is called "assistant"
+        for name in workspace.adapters:
+            if name in (self._assistant.name, workspace.engine.name):
+                raise LavraError(f"an adapter cannot be called {name}, which is served already: give it another name.")
 
     @cached_property
     def assistants(self) -> Mapping[str, Assistant | BareModel]:
-        """The workspace's assistant, and its model alone under the model's own name."""
+        """The workspace's assistant, and its model alone under the model's own name; each of its adapters alone under
+        the adapter's name, and with the documents under ``workspace:adapter`` if the store knows where it came from."""
         from lavra.assistants.assistant import BareModel
 
-        bare = BareModel(self.workspace.engine.name, self.workspace.engine, self._assistant.settings.sampling)
-        return {self._assistant.name: self._assistant, bare.name: bare}
+        engine, sampling = self.workspace.engine, self._assistant.settings.sampling
+        found: dict[str, Assistant | BareModel] = {self._assistant.name: self._assistant}
+        found[engine.name] = BareModel(engine.name, engine, sampling)
+        for name in engine.adapters:
+            found[name] = BareModel(name, engine.using(name), sampling)
+            if name in self._adapted:
+                found[f"{self._assistant.name}:{name}"] = self._adapted[name]
+        return found
+
+    def _over_adapters(self) -> dict[str, Assistant]:
+        """Assistants that write with an adapter; each has an artifact, so that its answers can be traced."""
+        from lavra.workspace.generators import tuned
+
+        found = {}
+        for name, reference in self.workspace.adapters.items():
+            if tuned(self.workspace, reference) is not None:
+                other = self.workspace.writing_with(reference)
+                shared = {"live_index": self.workspace.live_index, "embedder": self.workspace.embedder}
+                other.__dict__ |= shared | {"engine": self.workspace.engine.using(name)}
+                found[name] = other.assistant()
+        return found
 
     @property
     def embedder(self) -> Embedder:

@@ -74,9 +74,11 @@ class Indexed:
 class Workspace:
     """The workspace at ``root``: everything of one project."""
 
-    def __init__(self, root: Path, settings: Settings) -> None:
+    def __init__(self, root: Path, settings: Settings, *, adapters: Mapping[str, str] | None = None) -> None:
+        """``adapters``: others to choose from over the generator, by the names they are asked for."""
         self.root = root
         self.settings = settings
+        self.adapters = dict(adapters or {})
         self.store = Store(root / STORE)
 
     # ── finding and making ───────────────────────────────────────────────────────────────────────────────────────
@@ -308,9 +310,10 @@ class Workspace:
     @cached_property
     def engine(self) -> Engine:
         from lavra.inference.engine import Engine
+        from lavra.workspace.generators import find_adapters
 
         found = self.generator
-        return Engine.load(found.model, adapters=found.adapters)
+        return Engine.load(found.model, adapters=found.adapters, named=find_adapters(self, self.adapters))
 
     @cached_property
     def generator(self) -> Generator:
@@ -323,6 +326,10 @@ class Workspace:
         """The same workspace with another model, or an adapter by its artifact's id or name."""
         models = self.settings.models.model_copy(update={"generator": generator})
         return Workspace(self.root, self.settings.model_copy(update={"models": models}))
+
+    def with_adapters(self, named: Mapping[str, str]) -> Workspace:
+        """The same workspace with adapters to choose from beside its model, by name."""
+        return Workspace(self.root, self.settings, adapters=named)
 
     def _resolved(self, reference: str) -> ResolvedModel:
         from lavra.model.hub import resolve

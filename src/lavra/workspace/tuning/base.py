@@ -4,7 +4,6 @@ bits."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,9 +21,7 @@ from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 from lavra.training.recompute import recompute_mlps
 from lavra.training.settings import TrainSettings
 from lavra.workspace.generators import Generator
-
-if TYPE_CHECKING:
-    from lavra.workspace.tuning.settings import TuneSettings
+from lavra.workspace.tuning.settings import VIRTUAL, TuneSettings
 
 DEFAULT_CONTEXT = 2048
 LONGLORA_WHOLE = ("embedding", "norm")
@@ -69,7 +66,8 @@ def find_base(generator: Generator, artifact: Artifact, settings: TuneSettings) 
             "the two with --merge and tune it."
         )
     _, config, _ = open_model(model.path)
-    longest = config.context_length
+    ahead = settings.virtual_tokens if settings.method in VIRTUAL else 0
+    longest = config.context_length - ahead
     context = settings.context or min(longest, DEFAULT_CONTEXT)
     stretched = 0
     if context > longest:
@@ -109,7 +107,8 @@ def adapter_config(settings: TuneSettings) -> AdapterConfig:
     """As ``model/adapters.py`` takes it."""
     method = settings.method
     return AdapterConfig(
-        method="dora" if method == "dora" else "ia3" if method == "ia3" else "lora",
+        method=method if method in ("dora", "ia3", "prompt", "prefix") else "lora",
+        tokens=settings.virtual_tokens,
         rank=settings.rank,
         alpha=2.0 * settings.rank if settings.alpha is None else settings.alpha,
         dropout=settings.dropout,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lavra.errors import LavraError
 from lavra.model.adapted import load_adapted
 from lavra.model.gguf_writing import save_gguf
 from lavra.model.precision import compute_dtype
+from lavra.model.virtual import has_virtual
 from lavra.model.writing import save_model
 from lavra.store import Artifact
 from lavra.tokens.tokenizer import load_tokenizer
@@ -22,6 +24,10 @@ def export_tuned(workspace: Workspace, artifact: Artifact, to: Path) -> str:
     machine computes in it; where, what as. Raises LavraError where it does not come back the same."""
     found = find_generator(workspace, artifact.id)
     model = load_adapted(found.model.path, found.adapters, dtype=compute_dtype(), base_sha256=found.model.sha256)
+    if has_virtual(model):
+        raise LavraError(
+            f"{artifact.id} stands before the text and is in no weights: give the adapter itself, for peft."
+        )
     tokenizer = load_tokenizer(found.model.path)
     licence = None if found.model.licence.lower() in ("", "unknown") else found.model.licence
     if to.suffix == ".gguf":

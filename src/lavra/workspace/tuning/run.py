@@ -30,7 +30,7 @@ from lavra.workspace.tuning.interpolating import go_back
 from lavra.workspace.tuning.measure import Measure, Measured
 from lavra.workspace.tuning.objective import make_objective
 from lavra.workspace.tuning.publishing import CHECKS, Outcome, publish
-from lavra.workspace.tuning.settings import Sources, TuneSettings
+from lavra.workspace.tuning.settings import VIRTUAL, Sources, TuneSettings
 from lavra.workspace.tuning.tasks import load_tasks
 from lavra.workspace.tuning.teaching import TeachersAnswers, find_teacher, identity
 from lavra.workspace.workspace import Progress, Workspace, silent
@@ -123,6 +123,8 @@ def plan_job(
     data = prepare(workspace, sources, settings, base.tokenizer, base.context, teach=teach)
     if settings.interpolate is not None and data.held is None:
         raise LavraError("interpolate needs held-out examples: give --validation FILE, or more examples.")
+    if merge and settings.method in VIRTUAL:
+        raise LavraError(f"{settings.method} changes no weights, so that nothing can be merged: leave --merge out.")
     return Job(
         workspace,
         base,

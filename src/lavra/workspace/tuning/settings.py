@@ -9,8 +9,10 @@ from typing import Any, Literal, get_args
 
 from lavra.errors import LavraError
 
-Method = Literal["full", "lora", "rslora", "dora", "ia3", "qlora", "longlora"]
+Method = Literal["full", "lora", "rslora", "dora", "ia3", "qlora", "longlora", "prompt", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
+VIRTUAL: tuple[Method, ...] = ("prompt", "prefix")
+"""Those that train virtual tokens before a text, and change no weights."""
 
 RATES: dict[Method, float] = {
     "full": 2e-5,
@@ -20,6 +22,8 @@ RATES: dict[Method, float] = {
     "ia3": 3e-3,  # Liu et al. 2022, section 4
     "qlora": 2e-4,  # Dettmers et al. 2023, appendix B
     "longlora": 2e-5,  # Chen et al. 2024, section 4.1; embeddings and norms are trained whole
+    "prompt": 1e-2,  # few numbers, each of which must go far: Lester et al. 2021, section 3.3, go farther still
+    "prefix": 5e-3,
 }
 """The rate of each where none is given: ten times that of full tuning for low ranks (Schulman et al. 2025)."""
 
@@ -28,7 +32,8 @@ RATES: dict[Method, float] = {
 class TuneSettings:
     """Defaults suit an instruction set of some hundreds to some ten thousands of examples.
 
-    ``alpha``: twice the rank by default. ``storage``: what QLoRA keeps the base in. ``batch_tokens``: of a step; by
+    ``alpha``: twice the rank by default. ``storage``: what QLoRA keeps the base in. ``virtual_tokens``: of prompt and
+    prefix. ``batch_tokens``: of a step; by
     default a fiftieth of the data, 512 to 8,192. ``context``: the longest example in tokens; by default what the model
     takes, at most 2,048. ``cut``: longer ones are cut instead of left out. ``validation``: the share of documents held
     out, 0 for none; of a file where one is given apart. ``group``: LongLoRA's, a quarter of the context by default.
@@ -47,6 +52,7 @@ class TuneSettings:
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
     storage: Literal["nf4", "int8"] = "nf4"
+    virtual_tokens: int = 20
     epochs: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
@@ -94,7 +100,17 @@ class TuneSettings:
             raise LavraError(f"interpolate is {share!r}: it is curve, auto, or a number from 0 (the base) to 1.")
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "steps", "batch_tokens", "micro_tokens", "context", "group", "answer_tokens"):
+        counts = (
+            "epochs",
+            "steps",
+            "batch_tokens",
+            "micro_tokens",
+            "context",
+            "group",
+            "answer_tokens",
+            "virtual_tokens",
+        )
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise LavraError(f"{name} is {value}: it must be at least 1.")
@@ -116,6 +132,8 @@ class TuneSettings:
             raise LavraError("epochs and steps are both given: give one of them.")
         if self.group is not None and (self.method != "longlora" or self.group % 2):
             raise LavraError("group is a number of places for longlora alone, and even: leave it out, or change it.")
+        if self.interpolate is not None and self.method in VIRTUAL:
+            raise LavraError(f"{self.method} changes no weights, so that there is no way back to go: leave it out.")
         if self.kl and self.method == "longlora":
             raise LavraError("kl needs the base as it was, and longlora stretches it: hold it with l2_sp, or replay.")
         if self.teacher and self.method == "longlora":
@@ -130,9 +148,11 @@ class TuneSettings:
         """As plain JSON, all that determines the result; what only speed depends on is left out."""
         values = asdict(self)
         del values["micro_tokens"], values["checkpointing"]
-        if self.method == "full":
+        if self.method == "full" or self.method in VIRTUAL:
             for name in ("rank", "alpha", "dropout", "targets"):
                 del values[name]
+        if self.method not in VIRTUAL:
+            del values["virtual_tokens"]
         if self.method != "qlora":
             del values["storage"]
         if self.teacher is None:
