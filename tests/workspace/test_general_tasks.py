@@ -65,12 +65,12 @@ def test_the_score_is_that_of_transformers(tiny_writer: Path):
     assert ours.loss == pytest.approx(np.mean(losses), abs=1e-4)
 
 
-def test_a_real_model_is_between_chance_and_all(pulled: Callable[[str], Path]):
+def test_a_real_model_is_far_above_chance(pulled: Callable[[str], Path]):
     """SmolLM2 was taught English: what it knows is seen, and what it does not know as well."""
     path = pulled("smollm2-135m")
     english = [task for task in load_tasks() if task.language == "en"][::3]
     found = score_tasks(load_model(path, dtype=torch.float32), load_tokenizer(path), english)
-    assert 0.5 < found.share
+    assert found.share > 0.5
 
 
 def test_tasks_of_your_own_are_read_and_lines_that_are_none_named(tmp_path: Path):
