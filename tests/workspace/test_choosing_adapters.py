@@ -147,7 +147,7 @@ def test_an_unknown_adapter_is_not_found(client: TestClient) -> None:
 def test_what_cannot_be_served_is_a_sentence(
     workspace: Workspace, tuned: dict[str, Tuned], given: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lavra.cli.commands._workspace", lambda directory: workspace)
+    monkeypatch.setattr("lavra.cli.answering.open_workspace", lambda directory: workspace)
     result = CliRunner().invoke(app, ["serve", *(part for one in given for part in ("--adapter", one))])
     assert result.exit_code != 0
     assert sentence in " ".join(str(result.exception or result.output).split()) + " ".join(result.output.split())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from lavra.cli.given import DirectoryOption, open_workspace
 from lavra.cli.leaving import leave
 from lavra.cli.making import callbacks, check_name, check_place, export, require_base, say
 from lavra.cli.processes import Spread, processes
@@ -59,15 +60,14 @@ def align(
     distributed: Annotated[
         Spread | None, typer.Option(help="A model for each process (ddp, as it is), or one spread over all (fsdp).")
     ] = None,
-    workspace: Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace's directory.")] = None,
+    workspace: DirectoryOption = None,
 ) -> None:
     """Teach a model what people prefer, or what a function rewards; the result is an adapter.
 
     The same command again continues a run that was stopped, or finds what it made.
     """
-    from lavra.workspace.workspace import Workspace
 
-    here = Workspace.open(workspace) if workspace else Workspace.find()
+    here = open_workspace(workspace)
     check_name(name)
     check_place(to)
     with processes(together, distributed) as ranks:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from lavra.cli.given import DirectoryOption, open_workspace
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ RolesOption = Annotated[
 QuestionsOption = Annotated[
     Path | None, typer.Option(help="A JSONL file of questions with passage, or source and answer.")
 ]
-WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="The workspace's directory.")]
 
 
 def tune_embedder(
@@ -56,14 +56,14 @@ def tune_embedder(
     patience: PatienceOption = None,
     seed: SeedOption = None,
     role: RolesOption = None,
-    workspace: WorkspaceOption = None,
+    workspace: DirectoryOption = None,
 ) -> None:
     """Tune an embedder, so that your documents' own words are found; measured on pairs that were held out."""
     from lavra.cli.console import progress
     from lavra.training.progress import TerminalProgress
     from lavra.workspace import tuning_encoders as tuning
 
-    here = _workspace(workspace)
+    here = open_workspace(workspace)
     settings = _settings(tuning.EncoderSettings(), locals())
     try:
         lengths = [int(part) for part in (dimensions or "").split(",") if part.strip()]
@@ -91,14 +91,14 @@ def tune_reranker(
     patience: PatienceOption = None,
     seed: SeedOption = None,
     role: RolesOption = None,
-    workspace: WorkspaceOption = None,
+    workspace: DirectoryOption = None,
 ) -> None:
     """Tune a cross-encoder that reads a question and a passage together and says how well they fit."""
     from lavra.cli.console import progress
     from lavra.training.progress import TerminalProgress
     from lavra.workspace import tuning_encoders as tuning
 
-    here = _workspace(workspace)
+    here = open_workspace(workspace)
     settings = _settings(tuning.EncoderSettings(batch=16), locals())
     with progress() as report:
         done = tuning.tune_reranker(
@@ -123,13 +123,13 @@ def tune_classifier(
     rank: RankOption = None,
     patience: PatienceOption = None,
     seed: SeedOption = None,
-    workspace: WorkspaceOption = None,
+    workspace: DirectoryOption = None,
 ) -> None:
     """Tune a classifier: sentiment, topic, quality …; measured, and calibrated, on texts that were held out."""
     from lavra.training.progress import TerminalProgress
     from lavra.workspace import tuning_encoders as tuning
 
-    here = _workspace(workspace)
+    here = open_workspace(workspace)
     default = tuning.EncoderSettings(epochs=3, batch=32, learning_rate=5e-5, window=128, patience=3)
     done = tuning.tune_classifier(
         here, data, text=text, label=label, many=many, balanced=balanced, label_smoothing=label_smoothing,
@@ -146,7 +146,7 @@ def classify(
     model: Annotated[str, typer.Argument(help="A classifier: an artifact's id, a path, or a model's reference.")],
     texts: Annotated[list[str], typer.Argument(help="Texts; - reads them from standard input, one a line.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")] = False,
-    workspace: WorkspaceOption = None,
+    workspace: DirectoryOption = None,
 ) -> None:
     """Say which label each text has, and how sure that is."""
     from lavra.inference.classifier import Classifier
@@ -164,17 +164,11 @@ def classify(
             print(f"{said}  {text}")
 
 
-def _workspace(directory: Path | None) -> Workspace:
-    from lavra.workspace.workspace import Workspace
-
-    return Workspace.open(directory) if directory else Workspace.find()
-
-
 def _model(name: str, directory: Path | None) -> str:
     """An artifact's id stands for the model in it."""
     if Path(name).exists() or not name.startswith("model-"):
         return name
-    return str(_workspace(directory).store.get(name).path / "model")
+    return str(open_workspace(directory).store.get(name).path / "model")
 
 
 def _settings(default: Any, given: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from lavra.cli.given import open_workspace
 from lavra.cli.leaving import leave
 from lavra.cli.making import callbacks, check_name, check_place, export, require_base, say
 from lavra.cli.options import command_of
@@ -30,9 +31,8 @@ def tune(asked: TuneOptions) -> None:
 
     The same command again continues a run that was stopped, or finds what it made.
     """
-    from lavra.workspace.workspace import Workspace
 
-    here = Workspace.open(asked.workspace) if asked.workspace else Workspace.find()
+    here = open_workspace(asked.workspace)
     check_name(asked.name)
     check_place(asked.to)
     sources, settings = _sources(asked), _settings(asked, here.settings.tune)
