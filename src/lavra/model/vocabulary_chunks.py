@@ -77,12 +77,17 @@ def given_back(ctx: Any, above: Tensor) -> tuple[Tensor | None, Tensor | None, T
     )
 
 
+def chunk_bytes(weight: Tensor) -> int:
+    """Logits over ``weight`` that exist at a time, in bytes."""
+    summed = weight.requires_grad or weight.device.type != "cpu"
+    return _CHUNK_BYTES if summed else _FROZEN_CHUNK_BYTES
+
+
 def chunks(hidden_NC: Tensor, weight: Tensor, chunk: int | None) -> Iterator[slice]:
     """Equal parts of the positions, each of ``chunk`` at most."""
     positions = len(hidden_NC)
     if chunk is None:
-        summed = weight.requires_grad or weight.device.type != "cpu"
-        chunk = max(1, (_CHUNK_BYTES if summed else _FROZEN_CHUNK_BYTES) // (len(weight) * hidden_NC.element_size()))
+        chunk = max(1, chunk_bytes(weight) // (len(weight) * hidden_NC.element_size()))
     parts = -(-positions // chunk)
     for index in range(parts):
         yield slice(positions * index // parts, positions * (index + 1) // parts)

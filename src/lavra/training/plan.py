@@ -8,17 +8,20 @@ assumed until the first steps are measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from lavra.errors import LavraError
 from lavra.model.activations import count_activations
+from lavra.model.base import Model
 from lavra.model.config import ModelConfig
 from lavra.model.counts import count_operations
 from lavra.model.describe import human, human_count
+from lavra.model.heads import unembedding_weight
 from lavra.model.quantised import QuantisedLinear
+from lavra.model.vocabulary_chunks import chunk_bytes
 from lavra.objectives.objective import PADDING, Batch
 from lavra.training.hardware import matrix_peak, memory_available, watts
 from lavra.training.recompute import mlps_are_recomputed
@@ -26,7 +29,6 @@ from lavra.training.settings import TrainSettings
 
 ASSUMED_SHARE = 0.4
 """Of the measured peak: on the safe side of what benchmarks/full_tuning.py reaches."""
-_CHUNK_BYTES = 1 << 28  # of logits, as model/chunked.py makes them
 _CONTEXT = 1024  # at which attention's share is counted; it is linear in it
 
 
@@ -201,7 +203,8 @@ def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torc
         if not settings.checkpointing and mlps_are_recomputed(model):
             activations = kept.mlps_checkpointed
         if config.head in ("language", "masked"):
-            loss = min(_CHUNK_BYTES, micro * config.vocabulary_size * dtype.itemsize)
+            logits = micro * config.vocabulary_size * dtype.itemsize
+            loss = min(chunk_bytes(unembedding_weight(cast(Model, model))), logits)
             if trained > config.vocabulary_size * config.width:
                 loss += 4 * config.vocabulary_size * config.width
     return found | {"activations": activations, "loss": loss}
