@@ -17,11 +17,13 @@ from tiny import LENGTH, tiny_model, trainer
 
 from lavra.errors import LavraError
 from lavra.model.counts import count_operations
+from lavra.objectives.distillation import Distillation
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.packing import Example, PackedRows
+from lavra.objectives.retention import KLToBase, ewc
 from lavra.training.curve import Line, draw
 from lavra.training.evaluation import HeldOut
-from lavra.training.plan import Work, duration
+from lavra.training.plan import Work, duration, held_beside
 from lavra.training.progress import TerminalProgress
 from lavra.training.report import Report
 from lavra.training.run import RunDirectory
@@ -37,6 +39,16 @@ def test_the_plan_says_what_is_trained_and_what_it_takes(tmp_path: Path) -> None
     assert run.plan.tokens == 24 * 8 * LENGTH
     assert run.plan.memory["weights"] == 4 * parameters
     assert run.plan.memory["moments"] == 8 * parameters
+
+
+def test_the_plan_counts_what_an_objective_holds_besides_the_model() -> None:
+    model, base = tiny_model(), tiny_model(dtype=torch.bfloat16)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert held_beside(LanguageModel(), model) == 0
+    assert held_beside(KLToBase(LanguageModel(), 0.1, base), model) == 2 * parameters
+    importance = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+    held = ewc(KLToBase(Distillation(base), 0.1, base), model, 1.0, importance)
+    assert held_beside(held, model) == 2 * parameters + 2 * parameters + 4 * parameters + 4 * parameters
 
 
 def test_operations_of_a_batch_are_three_forward_passes_of_each_text() -> None:

@@ -28,7 +28,7 @@ from lavra.training.guard import IN_A_ROW, Guard
 from lavra.training.hardware import memory_used
 from lavra.training.loader import Loader
 from lavra.training.optimiser import AdamW
-from lavra.training.plan import Plan, Work, make_plan
+from lavra.training.plan import Plan, Work, held_beside, make_plan
 from lavra.training.ranks import Ranks
 from lavra.training.recompute import recompute
 from lavra.training.run import RunDirectory
@@ -106,6 +106,7 @@ class Trainer:
             context=self._context or longest,
             longest=longest,
             ranks=self.ranks.count,
+            beside=held_beside(self.objective, self.model),
         )
 
     def _prepare(self) -> None:

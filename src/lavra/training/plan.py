@@ -7,7 +7,8 @@ assumed until the first steps are measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
 import torch
@@ -144,9 +145,10 @@ def make_plan(
     context: float,
     longest: int,
     ranks: int = 1,
+    beside: int = 0,
 ) -> Plan:
     """Of ``steps`` over ``tokens`` places. ``context``: the mean length of the text that a token stands in;
-    ``longest``: of a row; ``settings.micro_tokens`` must be set."""
+    ``longest``: of a row; ``settings.micro_tokens`` must be set; ``beside``: :func:`held_beside` the model."""
     parameters = list(model.parameters())
     device = parameters[0].device
     dtype = next((p.dtype for p in parameters if p.dtype in (torch.bfloat16, torch.float16)), torch.float32)
@@ -159,7 +161,7 @@ def make_plan(
         steps=steps,
         tokens=tokens,
         operations=operations,
-        memory=_memory(model, settings, longest, dtype, ranks),
+        memory=_memory(model, settings, longest, dtype, ranks) | {"of other models or copies": beside},
         available=_available(device, parameters),
         peak=peak,
         dtype=str(dtype).removeprefix("torch."),
@@ -208,6 +210,20 @@ def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torc
             if trained > config.vocabulary_size * config.width:
                 loss += 4 * config.vocabulary_size * config.width
     return found | {"activations": activations, "loss": loss}
+
+
+def held_beside(objective: Any, model: nn.Module) -> int:
+    """Bytes of what an objective holds besides the model: a teacher, the base, weights to stay near (dataclasses)."""
+    held = 0
+    for field in fields(objective) if is_dataclass(objective) else ():
+        value = getattr(objective, field.name)
+        if isinstance(value, nn.Module):
+            held += 0 if value is model else sum(p.numel() * p.element_size() for p in value.parameters())
+        elif isinstance(value, Mapping):
+            held += sum(entry.nbytes for entry in value.values() if isinstance(entry, torch.Tensor))
+        elif is_dataclass(value):
+            held += held_beside(value, model)
+    return held
 
 
 def duration(seconds: float) -> str:
