@@ -165,6 +165,20 @@ def test_one_that_is_not_installed_is_said_and_one_that_nobody_knows_refused(
         make_trackers(["abacus"], RunDirectory(tmp_path), {})
 
 
+def test_mlflow_is_told_unless_somebody_else_is_or_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory(tmp_path)
+
+    def names(given: list[str] | None) -> list[str]:
+        return [tracker.name for tracker in make_trackers(given, run, {}) if isinstance(tracker, Tracker)]
+
+    monkeypatch.setattr("lavra.training.trackers.find_spec", lambda module: module)
+    assert names(None) == ["mlflow"]
+    assert names(["tensorboard"]) == ["tensorboard"]
+    assert names(["none"]) == []
+    monkeypatch.setattr("lavra.training.trackers.find_spec", lambda module: None)
+    assert names(None) == []
+
+
 @pytest.mark.parametrize(
     ("name", "module", "trace"),
     [

@@ -54,7 +54,10 @@ def align(
         Path | None, typer.Option("--to", "--out", "-o", help="Also write the whole model there: a folder, or .gguf.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the result is called, beside its id.")] = None,
-    track: Annotated[list[str] | None, typer.Option(help="mlflow, wandb, comet or tensorboard.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="mlflow (if installed, by default), wandb, comet, tensorboard; none."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
     together: Annotated[int, typer.Option("--processes", min=1, help="Processes that train together.")] = 1,
     distributed: Annotated[

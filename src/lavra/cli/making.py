@@ -61,7 +61,7 @@ def callbacks(
 
     if not ranks.first:
         return []
-    return [_progress(yes), *make_trackers(track or (), RunDirectory(run), recipe, say=say)]
+    return [_progress(yes), *make_trackers(track or None, RunDirectory(run), recipe, say=say)]
 
 
 def say(text: str) -> None:

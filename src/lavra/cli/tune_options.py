@@ -131,6 +131,9 @@ class TuneOptions:
     merge: Annotated[bool, _out("--merge", help="Make a whole model of base and adapter.")] = False
     to: Annotated[Path | None, _out(help="Also write the whole model there: a folder, or a .gguf file.")] = None
     name: Annotated[str | None, _out(help="What the result is called, beside its id.")] = None
-    track: Annotated[list[str] | None, _out(help="mlflow, wandb, comet or tensorboard.")] = None
+    track: Annotated[
+        list[str] | None,
+        _out(help="mlflow (if installed, by default), wandb, comet, tensorboard; none."),
+    ] = None
     yes: Annotated[bool, _out("--yes", "-y", help="Do not ask before training.")] = False
     workspace: Annotated[Path | None, _out("--workspace", "-w", help="The workspace's directory.")] = None

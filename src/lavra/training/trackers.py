@@ -195,19 +195,29 @@ class Tracker(Callback):
         return points, False
 
 
+USUAL = "mlflow"
+"""Who is told where nobody is named, if it is installed; it writes a file beside the runs."""
+NONE = "none"
+
+
 def make_trackers(
-    names: Sequence[str],
+    names: Sequence[str] | None,
     run: RunDirectory,
     settings: Mapping[str, Any],
     *,
     title: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Callback]:
-    """A callback a name. One that is not installed is said and left out; a name that nobody knows raises LavraError."""
+    """A callback a name; without names the usual one, where it is there. One that is not installed is said and left
+    out; a name that nobody knows raises LavraError."""
+    if names is None:
+        names = [USUAL] if find_spec(BACKENDS[USUAL][1]) else []
     found: list[Callback] = []
     for name in names:
+        if name == NONE:
+            continue
         if name not in BACKENDS:
-            raise LavraError(f"there is no tracker {name!r}; there are {', '.join(BACKENDS)}")
+            raise LavraError(f"there is no tracker {name!r}; there are {', '.join(BACKENDS)} and {NONE}")
         kind, module = BACKENDS[name]
         if find_spec(module) is None:
             say(f"{name} is not installed (pip install {module.replace('_', '-')}); the run goes on without it")
