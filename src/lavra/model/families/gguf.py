@@ -35,6 +35,8 @@ def _read(name: str, traits: Mapping[str, Any], gguf: Mapping[str, Any], shapes:
     window_every, scaled = fixed.pop("window_every", None), fixed.pop("scaled", False)
     odd_scale_at = fixed.pop("odd_scale_at", None)
     unrotated_every = fixed.pop("unrotated_every", None)
+    local_theta = fixed.pop("local_theta", None)
+    fixed.pop("says_parallel", None)
     # Not from vocab_size, which older files lack.
     fields: dict[str, Any] = {
         "vocabulary_size": shapes.get("token_embd.weight", (0,))[0],
@@ -64,6 +66,8 @@ def _read(name: str, traits: Mapping[str, Any], gguf: Mapping[str, Any], shapes:
         fields |= read_rotary(get, gguf, head_width, fields["context_length"])
     if window_every and get("attention.sliding_window"):
         fields |= _read_window(get, window_every, layers)
+        if local_theta is not None:
+            fields["local_rope_theta"] = get("rope.freq_base_swa", local_theta)
     if scaled:
         fields["embedding_scale"] = width**0.5
     if odd_scale_at == layers:  # Gemma's 27B divide by the width a head would have, not the one it has
@@ -94,8 +98,6 @@ def _read_window(get: Callable[..., Any], every: int, layers: int) -> dict[str, 
         fields["local_layers"] = tuple(layer for layer, local in enumerate(pattern) if local)
     elif pattern > 1:
         fields["local_layers"] = tuple(layer for layer in range(layers) if (layer + 1) % pattern)
-    if every == _GEMMA3_EVERY:
-        fields["local_rope_theta"] = get("rope.freq_base_swa", 10_000.0)
     return fields
 
 
@@ -123,7 +125,7 @@ def _write(name: str, traits: Mapping[str, Any], config: ModelConfig) -> dict[st
         written["attn_logit_softcapping"] = float(config.attention_soft_cap)
     if config.logit_soft_cap is not None:
         written["final_logit_softcapping"] = float(config.logit_soft_cap)
-    if name == "gptneox":
+    if traits.get("says_parallel"):
         written["use_parallel_residual"] = config.parallel
     if config.window is not None:
         written["attention.sliding_window"] = config.window
@@ -164,7 +166,8 @@ def _variant(config: ModelConfig) -> Names:
 def _family(architecture: str, table: Table, *, mixture: bool | None = False, **traits: Any) -> Family:
     """``mixture``: whether its models have experts; None for some. The other ``traits`` are fields of the config, but
     ``window_every`` (all but every so manyth layer have a window), ``scaled`` (embeddings, as Gemma's),
-    ``odd_scale_at`` (so many layers) and ``unrotated_every``."""
+    ``odd_scale_at`` (so many layers), ``unrotated_every``, ``local_theta`` (of layers with a window) and
+    ``says_parallel`` (the file tells whether blocks are)."""
     traits["mixture"] = mixture
     return Family(
         read=partial(_read, architecture, traits),
@@ -213,7 +216,6 @@ _BOTH_NORMS: Table = {
     _B + "attention_after_norm": _L + "post_attention_norm",
     _B + "mlp_after_norm": _L + "post_ffw_norm",
 }
-_GEMMA3_EVERY = 6
 # llama.cpp opens no file with a tensor that its architecture lacks, nor without one that it has.
 _NO_BIASES = {"attention_bias": False, "output_bias": False, "mlp_bias": False}
 _BIASES = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
@@ -239,7 +241,8 @@ GGUF: Mapping[str, Family] = {
         _plus_one({**_BOTH_NORMS, **_QK_NORMS}),
         norm_position="both",
         qk_norm="head",
-        window_every=_GEMMA3_EVERY,
+        window_every=6,
+        local_theta=10_000.0,
         odd_scale_at=62,
         **_GEMMA,
     ),
@@ -263,7 +266,9 @@ GGUF: Mapping[str, Family] = {
         activation="gelu_tanh",
         **_GPT,
     ),
-    "gptneox": _family("gptneox", {**_COMMON, **_FUSED}, activation="gelu", tied_embeddings=False, **_GPT),
+    "gptneox": _family(
+        "gptneox", {**_COMMON, **_FUSED}, activation="gelu", tied_embeddings=False, says_parallel=True, **_GPT
+    ),
     "llama": _family("llama", _PAIRED, window_every=1, mixture=None),
     "smollm3": _family("smollm3", _PAIRED, unrotated_every=4, **_NO_BIASES),
     "phi3": _family("phi3", {**_COMMON, **_FUSED}, window_every=1, **_NO_BIASES),
