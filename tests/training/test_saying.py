@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -21,6 +23,7 @@ from lavra.objectives.distillation import Distillation
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.packing import Example, PackedRows
 from lavra.objectives.retention import KLToBase, ewc
+from lavra.training.callbacks import Callback, Step
 from lavra.training.curve import Line, draw
 from lavra.training.evaluation import HeldOut
 from lavra.training.plan import Work, duration, held_beside
@@ -152,6 +155,42 @@ def test_a_tracker_that_is_down_is_said_once_and_stops_nothing(tmp_path: Path) -
     ]
     assert trainer(tmp_path, callbacks=callbacks).train().stopped == "finished"
     assert sorted(text.split()[0] for text in said) == ["absent", "down"]
+
+
+def test_a_tracker_that_is_too_slow_loses_points_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lavra.training.trackers._QUEUE", 5)
+    said: list[str] = []
+    ready = threading.Event()
+    backend = Remembers()
+
+    def late() -> Remembers:
+        ready.wait(20)
+        return backend
+
+    class Ends(Callback):
+        def step(self, step: Step) -> None:
+            if step.step == 24:
+                ready.set()
+
+    assert trainer(tmp_path, callbacks=[Tracker(late, "late", said.append), Ends()]).train().stopped == "finished"
+    lost = 24 - len(backend.points)
+    assert lost > 0
+    assert said == [f"late was too slow for {lost} points; they are in metrics.jsonl"]
+
+
+def test_a_report_that_cannot_be_written_is_said_and_the_run_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lavra.training.report.write_report", full)
+    run = trainer(tmp_path)
+    run.callbacks.append(Report(run.run))
+    assert run.train().stopped == "finished"
+    assert "could not be written (No space left on device)" in caplog.text
 
 
 def test_one_that_is_not_installed_is_said_and_one_that_nobody_knows_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,8 @@ from lavra.training.callbacks import Callback, Result
 from lavra.training.curve import Line, draw
 from lavra.training.plan import duration
 from lavra.training.run import RunDirectory
+
+log = logging.getLogger("lavra.training")
 
 _SMOOTH = 0.9
 _STYLE = (
@@ -41,8 +44,8 @@ class Report(Callback):
     def end(self, result: Result) -> None:
         try:
             write_report(self.run, result, title=self.title)
-        except OSError:  # a full disk: the weights matter more
-            pass
+        except OSError as error:  # a full disk: the weights matter more
+            log.warning("The report of %s could not be written (%s).", self.run.path, error.strerror)
 
 
 def write_report(

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,6 +128,7 @@ class Tracker(Callback):
         self._make, self.name, self._say = make, name, say
         self._points: queue.Queue[Point | None] = queue.Queue(_QUEUE)
         self._thread: threading.Thread | None = None
+        self._dropped = 0
 
     def begin(self, plan: Plan, step: int) -> None:
         self._thread = threading.Thread(target=self._work, name=f"tracker {self.name}", daemon=True)
@@ -156,17 +158,22 @@ class Tracker(Callback):
             thread, self._thread = self._thread, None
             try:
                 self._points.put_nowait(None)
-            except queue.Full:
-                pass
+            except queue.Full:  # it is stuck or slow: the oldest point makes room for the end
+                with suppress(queue.Empty):  # taken meanwhile
+                    self._points.get_nowait()
+                    self._dropped += 1
+                self._points.put_nowait(None)
             thread.join(timeout=20)
             if thread.is_alive():
                 self._say(f"{self.name} is still busy and is left alone; the metrics are in metrics.jsonl")
+            elif self._dropped:
+                self._say(f"{self.name} was too slow for {self._dropped} points; they are in metrics.jsonl")
 
     def _put(self, step: int, values: Mapping[str, float]) -> None:
         try:
             self._points.put_nowait((step, {name: value for name, value in values.items() if math.isfinite(value)}))
         except queue.Full:
-            pass
+            self._dropped += 1
 
     def _work(self) -> None:
         try:
