@@ -114,6 +114,48 @@ SMALL = {
 }
 
 
+def refusing(
+    fusion: Fusion,
+    sets: dict[str, QuestionSet],
+    searched: dict[str, Searched],
+    foreign: dict[str, list[Asked]],
+    removed: dict[str, list[Asked]],
+    crossed: Searched,
+) -> None:
+    """Print when the fusion refuses."""
+    print(f"\nRefusing below the shipped threshold {fusion.threshold:.3f}")
+    print("set                 refused: answerable   foreign   removed    AUC foreign  removed    calibration error")
+    refusals: dict[str, list[np.ndarray]] = {}
+    for name, of in sets.items():
+        whole_set = list(whole(of, of.questions, searched[name]))
+        refusals[name] = [confidences(fusion, s) for s in (whole_set, foreign[name], removed[name])]
+        good, strange, gone = refusals[name]
+        first = np.array(ranks(of, of.questions, searched[name], lambda _, x: fusion.predict(x))) == 1
+        error = expected_calibration_error(good, first)
+        print(
+            name.ljust(28)
+            + "".join(f"{(p < fusion.threshold).mean():>11.3f}" for p in (good, strange, gone))
+            + f"{area(good, strange):>13.3f}{area(good, gone):>9.3f}{error:>15.3f}"
+        )
+    print("\nOther thresholds, mean over the sets: refused answerable / foreign / removed")
+    for threshold in (fusion.threshold, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+        means = [np.mean([(refusals[name][kind] < threshold).mean() for name in sets]) for kind in range(3)]
+        print(f"{threshold:9.3f}  " + " / ".join(f"{mean:.3f}" for mean in means))
+    crossing = list(whole(sets["pira-en"], sets["pira-pt"].questions, crossed))
+    found_there = np.array([one.answered for one in crossing])
+    below = confidences(fusion, crossing, other_language=True) < fusion.threshold
+    print(f"pira pt→en: refused {below[found_there].mean():.3f} of those whose passage was found")
+    print("\nAsked of 1 to 40 passages, share answered")
+    of_small = [
+        (sets[name], sets[name].questions, searched[name]) for name in ("faquad-pt", "pira-pt", "pira-en", "xquad-es")
+    ]
+    few = list(small(of_small))
+    accepted = confidences(fusion, few) >= fusion.threshold
+    for kind, meaning in SMALL.items():
+        of_kind = np.array([one.kind == kind for one in few])
+        print(f"  {meaning:60}{accepted[of_kind].mean():.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/retrieval"))
@@ -176,37 +218,7 @@ def main() -> None:
         target = "{:.3f}/{:.3f}".format(*TARGETS[name]) if name in TARGETS else ""
         print(name.ljust(20) + "".join(f"{cell:>15}" for cell in cells) + f"{target:>14}", flush=True)
 
-    print(f"\nRefusing below the shipped threshold {fusion.threshold:.3f}")
-    print("set                 refused: answerable   foreign   removed    AUC foreign  removed    calibration error")
-    refusals: dict[str, list[np.ndarray]] = {}
-    for name, of in sets.items():
-        whole_set = list(whole(of, of.questions, searched[name]))
-        refusals[name] = [confidences(fusion, s) for s in (whole_set, foreign[name], removed[name])]
-        good, strange, gone = refusals[name]
-        first = np.array(ranks(of, of.questions, searched[name], lambda _, x: fusion.predict(x))) == 1
-        error = expected_calibration_error(good, first)
-        print(
-            name.ljust(28)
-            + "".join(f"{(p < fusion.threshold).mean():>11.3f}" for p in (good, strange, gone))
-            + f"{area(good, strange):>13.3f}{area(good, gone):>9.3f}{error:>15.3f}"
-        )
-    print("\nOther thresholds, mean over the sets: refused answerable / foreign / removed")
-    for threshold in (fusion.threshold, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
-        means = [np.mean([(refusals[name][kind] < threshold).mean() for name in sets]) for kind in range(3)]
-        print(f"{threshold:9.3f}  " + " / ".join(f"{mean:.3f}" for mean in means))
-    crossing = list(whole(sets["pira-en"], sets["pira-pt"].questions, crossed))
-    found_there = np.array([one.answered for one in crossing])
-    below = confidences(fusion, crossing, other_language=True) < fusion.threshold
-    print(f"pira pt→en: refused {below[found_there].mean():.3f} of those whose passage was found")
-    print("\nAsked of 1 to 40 passages, share answered")
-    of_small = [
-        (sets[name], sets[name].questions, searched[name]) for name in ("faquad-pt", "pira-pt", "pira-en", "xquad-es")
-    ]
-    few = list(small(of_small))
-    accepted = confidences(fusion, few) >= fusion.threshold
-    for kind, meaning in SMALL.items():
-        of_kind = np.array([one.kind == kind for one in few])
-        print(f"  {meaning:60}{accepted[of_kind].mean():.3f}")
+    refusing(fusion, sets, searched, foreign, removed, crossed)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 
