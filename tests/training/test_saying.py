@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import json
+import struct
 import threading
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ from lavra.training.progress import TerminalProgress
 from lavra.training.report import Report
 from lavra.training.run import RunDirectory
 from lavra.training.trackers import Point, Tracker, make_trackers
+
+Told = tuple[str, int, float]
+"""Name, step, value."""
 
 
 def test_the_plan_says_what_is_trained_and_what_it_takes(tmp_path: Path) -> None:
@@ -218,21 +223,85 @@ def test_mlflow_is_told_unless_somebody_else_is_or_nobody(tmp_path: Path, monkey
     assert names(None) == []
 
 
+def told_mlflow(place: Path) -> list[Told]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("lavra").experiment_id])  # type: ignore[union-attr]
+    assert run.data.params["rate"] == "0.1"
+    assert run.info.status == "FINISHED"
+    return [
+        (name, metric.step, metric.value)
+        for name in run.data.metrics
+        for metric in client.get_metric_history(run.info.run_id, name)
+    ]
+
+
+def told_tensorboard(place: Path) -> list[Told]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(place / "run" / "tensorboard")).Reload()
+    return [(name, e.step, e.value) for name in events.Tags()["scalars"] for e in events.Scalars(name)]
+
+
+def told_wandb(place: Path) -> list[Told]:
+    """From its file: blocks of 32 KiB, in them pieces of records (4 bytes of checksum, 2 of length, 1 of kind)."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = place.glob("run/wandb/offline-run-*/*.wandb")
+    assert not list(path.parent.glob("files/*")), "nothing that it was not given"
+    data, at, whole, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:  # too little for a piece
+            at += left
+            continue
+        size, kind = struct.unpack_from("<HB", data, at + 4)
+        whole += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a record in one piece, or its last one
+            record, whole = Record.FromString(whole), b""
+            values = {i.key or i.nested_key[0]: json.loads(i.value_json) for i in record.history.item}
+            assert not record.HasField("output_raw")
+            found += [(name, values["step"], value) for name, value in values.items()]
+    return found
+
+
+def told_comet(place: Path) -> list[Told]:
+    (path,) = place.glob("run/comet/*.zip")
+    with zipfile.ZipFile(path) as file:
+        messages = [json.loads(line) for line in file.read("messages.json").splitlines()]
+    collected = {"file_name", "os_packages", "installed_packages", "standard_output", "git_metadata", "system_details"}
+    assert not collected & {message["type"] for message in messages}, "nothing that it was not given"
+    given = [message["payload"]["metric"] for message in messages if message["type"] == "metric_msg"]
+    return [(metric["metricName"], metric["step"], metric["metricValue"]) for metric in given]
+
+
 @pytest.mark.parametrize(
-    ("name", "module", "trace"),
+    ("name", "module", "told"),
     [
-        ("tensorboard", "tensorboard", "run/tensorboard/events.*"),
-        ("mlflow", "mlflow", "mlflow.db"),
-        ("wandb", "wandb", "run/wandb/offline-run-*"),
-        ("comet", "comet_ml", "run/comet/*.zip"),
+        ("tensorboard", "tensorboard", told_tensorboard),
+        ("mlflow", "mlflow", told_mlflow),
+        ("wandb", "wandb", told_wandb),
+        ("comet", "comet_ml", told_comet),
     ],
 )
-def test_the_real_trackers_write_on_this_machine(tmp_path: Path, name: str, module: str, trace: str) -> None:
+def test_the_real_trackers_have_every_figure_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str, told: Callable[[Path], list[Told]]
+) -> None:
     if find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
+    for variable in ("MLFLOW_TRACKING_URI", "WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "COMET_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
     run, said = RunDirectory(tmp_path / "run"), []
     trackers = make_trackers([name], run, {"rate": 0.1, "betas": [0.9, 0.95]}, title="test", say=said.append)
-    trainer(tmp_path / "run", callbacks=trackers, steps=3).train()
+    training = trainer(tmp_path / "run", callbacks=trackers, steps=3, evaluate_every=2)
+    rows = training.loader._sources[0]  # type: ignore[attr-defined]
+    training.evaluate = HeldOut(rows, rows.sizes, micro_tokens=LENGTH * 4)
+    training.train()
     assert not said
-    assert list(tmp_path.glob(trace))
-    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 3
+    written = {(metric, step): value for metric, step, value in told(tmp_path)}
+    for line in run.lines("metrics"):
+        assert written["loss", line["step"]] == pytest.approx(line["loss"], rel=1e-6)
+        assert written["rate", line["step"]] == pytest.approx(line["rate"], rel=1e-6)
+    for line in run.lines("evaluations"):
+        assert written["held out loss", line["step"]] == pytest.approx(line["loss"], rel=1e-6)

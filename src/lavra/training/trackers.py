@@ -1,12 +1,14 @@
 """Mirrors of a run's metrics elsewhere: MLflow, Weights & Biases, Comet, TensorBoard, each if it is installed.
 
-They get what ``metrics.jsonl`` gets, in batches, from a thread of their own. One that is absent, slow or down is said
-once and then left alone: it never stops or slows a run. Nothing leaves the machine unless the user has set it so: W&B
-and Comet write offline, MLflow writes an SQLite file, and telemetry is off.
+They get what ``metrics.jsonl`` gets and the run's settings, and nothing besides: what W&B and Comet collect by
+themselves (code, terminal, packages, host) is switched off. It goes in batches, from a thread of their own. One that is
+absent, slow or down is said once and then left alone: it never stops or slows a run. Nothing leaves the machine unless
+the user has set it so: without a key W&B and Comet write offline, MLflow writes an SQLite file, and telemetry is off.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import queue
@@ -42,6 +44,7 @@ class MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would tell of each table it makes
         self._metric = Metric
         place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(run.path.parent / 'mlflow.db').resolve()}"
         self._client = MlflowClient(tracking_uri=place)
@@ -64,26 +67,45 @@ class WandB:
     def __init__(self, name: str, run: RunDirectory, settings: Mapping[str, Any]) -> None:
         import wandb
 
-        os.environ.setdefault("WANDB_MODE", "offline")
-        os.environ.setdefault("WANDB_SILENT", "true")
-        self._run = wandb.init(project="lavra", name=name, dir=str(run.path), config=dict(settings))
+        wished = any(os.environ.get(name) for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"))
+        quiet = wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True,
+            x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
+        )  # fmt: skip
+        self._run = wandb.init(
+            project="lavra", name=name, dir=str(run.path), config=dict(settings), settings=quiet,
+            mode=None if wished else "offline",
+        )  # fmt: skip
+        # Its own count of steps never goes back, and drops what does; a run that diverges goes back.
+        self._run.define_metric("*", step_metric="step")
 
     def write(self, points: Sequence[Point]) -> None:
         for step, values in points:
-            self._run.log(values, step=step)
+            self._run.log({"step": step, **values})
 
     def close(self) -> None:
         self._run.finish()
 
 
+_COMET_COLLECTS = (
+    "log_code", "log_graph", "log_env_details", "log_env_gpu", "log_env_host", "log_env_cpu", "log_env_network",
+    "log_env_disk", "log_git_metadata", "log_git_patch", "auto_param_logging", "auto_metric_logging",
+    "auto_output_logging", "auto_log_co2", "parse_args",
+)  # fmt: skip
+"""By itself, unless it is told not to."""
+
+
 class Comet:
     def __init__(self, name: str, run: RunDirectory, settings: Mapping[str, Any]) -> None:
+        os.environ.setdefault("COMET_LOGGING_CONSOLE", "ERROR")
         import comet_ml
 
+        quiet: dict[str, Any] = dict.fromkeys(_COMET_COLLECTS, False)
+        quiet |= {"project_name": "lavra", "display_summary_level": 0}
         if os.environ.get("COMET_API_KEY"):
-            self._run = comet_ml.Experiment(project_name="lavra")
+            self._run = comet_ml.Experiment(**quiet)
         else:
-            self._run = comet_ml.OfflineExperiment(project_name="lavra", offline_directory=str(run.path / "comet"))
+            self._run = comet_ml.OfflineExperiment(**quiet, offline_directory=str(run.path / "comet"))
         self._run.set_name(name)
         self._run.log_parameters(dict(settings))
 
