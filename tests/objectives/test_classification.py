@@ -31,6 +31,7 @@ from lavra.objectives.classification import (
 from lavra.objectives.objective import IGNORE
 from lavra.objectives.reranking import Judged, Reranking
 from lavra.retrieval.passage import Passage
+from lavra.retrieval.reranking import Reranking as Order
 from lavra.retrieval.reranking import rerank
 from lavra.tokens.tokenizer import load_tokenizer
 from lavra.training.classes import calibration_error, fit_temperature, judge, judge_many, reliability
@@ -176,6 +177,22 @@ def test_passages_are_put_in_the_judges_order():
     assert [p.text for p in rerank(Longest(), "q", found, k=2)] == ["abcd", "abc"]
     assert rerank(Longest(), "q", found)[0].features["fusion"] == 0.5
     assert rerank(Longest(), "q", []) == ()
+
+
+def test_the_judge_and_the_search_are_mixed_by_their_log_odds():
+    class Backwards:
+        def scores(self, question: str, passages: list[str]) -> np.ndarray:
+            return np.linspace(0.2, 0.8, len(passages))
+
+    found = [Passage(str(n), "d", "s", "t", "x", 0, 1, score=p) for n, p in enumerate((0.95, 0.6, 0.55))]
+    mixed = rerank(Backwards(), "q", found, share=0.25)
+    assert [p.chunk_id for p in mixed] == ["0", "2", "1"]
+    for passage, before, judged in zip(mixed, (0.95, 0.55, 0.6), (0.2, 0.8, 0.5), strict=True):
+        odds = (before / (1 - before)) ** 0.75 * (judged / (1 - judged)) ** 0.25
+        assert passage.score == pytest.approx(odds / (1 + odds))
+        assert passage.features == {"fusion": before, "judge": judged}
+    deep = Order(Backwards, depth=2, share=1.0)("q", [*found, Passage("3", "d", "s", "t", "x", 0, 1, score=0.1)], k=3)
+    assert [p.chunk_id for p in deep] == ["1", "0", "2"], "what lies deeper than it reads stays behind"
 
 
 def test_an_embedder_is_written_for_sentence_transformers_with_its_prompts(pulled, tmp_path: Path):

@@ -28,9 +28,9 @@ def test_every_commented_line_is_a_setting_and_those_without_a_choice_show_the_d
     uncommented = re.sub(r"^# (?=[a-z_]+ = )", "", template("x"), flags=re.MULTILINE)
     loaded = settings(tmp_path, uncommented)
     shown = tomlkit.parse(uncommented)
-    examples = {"licence", "owner", "roles", "max_megabytes", "workers", "fusion", "threshold", "seed"}
+    examples = {"licence", "owner", "roles", "max_megabytes", "workers", "fusion", "reranker", "threshold", "seed"}
     limits = ReadSettings()
-    for section in ("models", "documents", "index", "answer", "serve"):
+    for section in ("models", "documents", "index", "search", "answer", "serve"):
         for key in shown[section]:
             if key not in examples:
                 default = getattr(limits, key) if key in LIMITS else getattr(getattr(Settings(), section), key)

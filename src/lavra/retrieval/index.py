@@ -29,6 +29,7 @@ from lavra.retrieval.chunking import ChunkSettings
 from lavra.retrieval.features import FEATURES, Question, features
 from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.passage import Passage, SearchResult
+from lavra.retrieval.reranking import Reranking
 from lavra.retrieval.scale import CosineScale, measure
 from lavra.retrieval.schema import in_list, is_identifier, storable
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
@@ -53,11 +54,19 @@ REOPENINGS = 5
 class Index:
     """Passages of documents under one directory. Made by :meth:`open`; safe to share between threads."""
 
-    def __init__(self, root: Path, embedder: TextEmbedder, fusion: Fusion, chunking: ChunkSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        embedder: TextEmbedder,
+        fusion: Fusion,
+        chunking: ChunkSettings,
+        reranking: Reranking | None = None,
+    ) -> None:
         self.root = root
         self.embedder = embedder
         self.fusion = fusion
         self.chunking = chunking
+        self.reranking = reranking
         self._writer = Writer(root)
         self._connection = connect(root)
         self._languages: tuple[tuple[str, int], list[str]] = (("", 0), [])
@@ -70,8 +79,10 @@ class Index:
         *,
         fusion: Fusion | None = None,
         chunking: ChunkSettings | None = None,
+        reranking: Reranking | None = None,
     ) -> Index:
-        """Open the index at ``path``; where there is none, an empty one is made.
+        """Open the index at ``path``; where there is none, an empty one is made. ``reranking``: by whom the best that
+        a search finds are put in order.
 
         Raises:
             LavraError: the index was made with another embedder, whose vectors cannot be compared, or is damaged.
@@ -92,7 +103,7 @@ class Index:
                 f"(sha256 {settings.embedder_sha256[:12]}) and cannot be searched with {embedder.name} "
                 f"({embedder.sha256[:12]}): name the first in lavra.toml, or run `lavra index --rebuild`"
             )
-        return cls(path, embedder, fusion or Fusion.load(), chunking or ChunkSettings())
+        return cls(path, embedder, fusion or Fusion.load(), chunking or ChunkSettings(), reranking)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -138,17 +149,20 @@ class Index:
     def search(self, question: str, *, roles: Collection[str], k: int = 6) -> SearchResult:
         """The ``k`` passages most likely to answer ``question`` among those that ``roles`` may read, best first.
 
+        With a reranking the order is its own; whether they are good enough to answer from stays the fusion's word.
+
         Raises:
             TypeError: ``roles`` is a lone string.
             LavraError: the index was deleted meanwhile.
         """
         started = time.perf_counter()
+        wanted = max(k, self.reranking.depth) if self.reranking is not None else k
 
         def best(found: _Found) -> tuple[tuple[Passage, ...], float]:
             if not found.candidates:
                 return (), 0.0
             probability = self.fusion.predict(found.features)
-            order = np.argsort(-probability, kind="stable")[:k].tolist()
+            order = np.argsort(-probability, kind="stable")[:wanted].tolist()
             shown = found.snapshot.rows([found.candidates[i].row_id for i in order], SHOWN).to_pylist()
             passages = tuple(
                 as_passage(
@@ -164,6 +178,8 @@ class Index:
 
         passages, confidence = self._candidates(question, roles, best) or ((), 0.0)
         answerable = bool(passages) and confidence >= self.fusion.threshold
+        if self.reranking is not None:
+            passages = self.reranking(question[:MAX_QUESTION], passages, k=k)
         return SearchResult(passages, confidence, answerable, time.perf_counter() - started)
 
     def candidates(self, question: str, *, roles: Collection[str]) -> tuple[list[Candidate], np.ndarray]:

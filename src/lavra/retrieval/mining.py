@@ -67,8 +67,11 @@ def mine(
 
 
 def _cosines(pairs: Sequence[Pair], embedder: TextEmbedder) -> np.ndarray:
+    """(N,) of each pair; a passage that many questions ask for is read once."""
     anchors = embedder.queries([pair.anchor for pair in pairs])
-    return (anchors * embedder.documents([pair.positive for pair in pairs])).sum(1)
+    unique = {text: place for place, text in enumerate(dict.fromkeys(pair.positive for pair in pairs))}
+    positives = embedder.documents(list(unique))[[unique[pair.positive] for pair in pairs]]
+    return np.asarray((anchors * positives).sum(1))
 
 
 def near_texts(embedder: TextEmbedder, texts: Sequence[str]) -> Near:

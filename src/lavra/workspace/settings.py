@@ -65,6 +65,14 @@ class IndexSection(Section):
     fusion: str | None = None
 
 
+class SearchSection(Section):
+    """How what was found is put in order."""
+
+    reranker: str | None = None
+    candidates: int = Field(default=20, ge=2, le=100)
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
 class AnswerSection(Section):
     """How questions are answered."""
 
@@ -101,6 +109,7 @@ class Settings(Section):
     models: ModelsSection = ModelsSection()
     documents: DocumentsSection = DocumentsSection()
     index: IndexSection = IndexSection()
+    search: SearchSection = SearchSection()
     answer: AnswerSection = AnswerSection()
     tune: TuneSection = TuneSection()
     serve: ServeSettings = ServeSettings()
@@ -135,6 +144,11 @@ name = {{name}}
 # target = 220                     # size of a chunk, in tokens of the embedder
 # limit = 400                      # a table or code block may reach this before it is cut
 # fusion = "fusion.json"           # written by `lavra index --questions`; the one that comes with Lavra when not set
+
+[search]
+# reranker = "reranker"            # a cross-encoder: its artifact's id or name, or a path; nobody when not set
+# candidates = 20                  # how many of the best passages it reads
+# share = 0.5                      # its part in their order beside the search's; 1 is all of it
 
 [answer]
 # prompt = "grounded"              # or a TOML file of your own

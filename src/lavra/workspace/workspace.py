@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
     from lavra.model.hub import ResolvedModel
     from lavra.retrieval.fusion import Fusion
     from lavra.retrieval.index import Index
+    from lavra.retrieval.reranking import Judge, Reranking
     from lavra.retrieval.updating import UpdateReport
     from lavra.workspace.generators import Generator
 
@@ -277,7 +278,32 @@ class Workspace:
             self.embedder,
             fusion=self.fusion,
             chunking=ChunkSettings(target=section.target, limit=section.limit),
+            reranking=self.reranking,
         )
+
+    @cached_property
+    def reranking(self) -> Reranking | None:
+        """By whom the best passages are put in order, if the settings name somebody; loaded at the first question."""
+        from lavra.retrieval.reranking import Reranking
+
+        if self.reranker is None:
+            return None
+        section, model = self.settings.search, self.reranker.model
+
+        def load() -> Judge:
+            from lavra.inference.classifier import Reranker
+
+            return Reranker.load(model)
+
+        return Reranking(load, section.candidates, section.share)
+
+    @cached_property
+    def reranker(self) -> Generator | None:
+        """The cross-encoder that the settings name: what was tuned here, or a model."""
+        from lavra.workspace.generators import find_generator
+
+        name = self.settings.search.reranker
+        return find_generator(self, name) if name else None
 
     @cached_property
     def fusion(self) -> Fusion:
@@ -297,8 +323,8 @@ class Workspace:
         models = self.settings.models
         return [
             resolve(reference, pull=True, progress=pulling(reference, progress))
-            for reference in (models.generator, models.embedder)
-            if tuned(self, reference) is None
+            for reference in (models.generator, models.embedder, self.settings.search.reranker)
+            if reference and tuned(self, reference) is None
         ]
 
     @cached_property
@@ -409,10 +435,17 @@ class Workspace:
             "prompt": self.store.make("prompt", {}, recipe, build_prompt).id,
         }
 
-        def build(draft: Draft) -> None:
-            (draft.path / "assistant.json").write_text(json.dumps(asdict(answering), indent=2))
+        described = _plain(asdict(answering))
+        if self.reranker is not None:
+            inputs["reranker"] = (self.reranker.artifact or self._model_artifact(self.reranker.model)).id
+            described["search"] = {"candidates": self.settings.search.candidates, "share": self.settings.search.share}
 
-        artifact = self.store.make("assistant", inputs, _plain(asdict(answering)), build)
+        def build(draft: Draft) -> None:
+            (draft.path / "assistant.json").write_text(json.dumps(described, indent=2))
+
+        artifact = self.store.make("assistant", inputs, described, build)
+        if self.live_index.reranking is not None:
+            self.live_index.reranking.judge  # noqa: B018 - loaded now, so that a model that is none is said at the start
         self.store.set_ref("assistant", artifact.id)
         return Assistant(
             self.name,
