@@ -40,7 +40,7 @@ _DENIAL = {
         "und": "not|never|cannot|não|nunca|jamais|jamás",  # "no" is Portuguese for "in the"
     }.items()
 }
-_MARKER = re.compile(r"\s?\[(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\]")
+MARKER = re.compile(r"\s?\[(\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\]")
 _UNFINISHED_MARKER = re.compile(r"\s?\[?[\d,;\s]*$")
 _COMMONEST = (
     "a o as os um uma uns umas de do da dos das e ou em no na nos nas por para com sem que se ao aos é são foi ser "
@@ -50,6 +50,16 @@ _COMMONEST = (
 )
 _STOP = frozenset(word for language in LANGUAGES for word in analyse(_COMMONEST, language).split())
 """What is left of the commonest words of the three languages after analysis: they carry no evidence."""
+
+
+def content_words(text: str, language: str) -> frozenset[str]:
+    """The stems of a text without the commonest words."""
+    return frozenset(analyse(text, language).split()) - _STOP
+
+
+def denies(text: str, language: str, start: int = 0, end: int | None = None) -> bool:
+    """Whether there is a "not" in ``text[start:end]``."""
+    return bool(_DENIAL.get(language, _DENIAL["und"]).search(text, start, len(text) if end is None else end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,6 @@ class Sources:
     def __init__(self, texts: Sequence[str], language: str = "und") -> None:
         self.texts = texts
         self.language = language
-        self._denial = _DENIAL.get(language, _DENIAL["und"])
         self._windows: list[list[tuple[int, int, frozenset[str]]]] = []
         frequency: Counter[str] = Counter()
         for text in texts:
@@ -90,15 +99,15 @@ class Sources:
 
     def words(self, text: str) -> frozenset[str]:
         """The content words of a text, as they are compared."""
-        return frozenset(analyse(text, self.language).split()) - _STOP
+        return content_words(text, self.language)
 
     def support(self, sentence: str) -> list[Support]:
         """Each source's best support for a sentence, best first; empty where the sentence says nothing checkable."""
-        words = self.words(_MARKER.sub("", sentence))
+        words = self.words(MARKER.sub("", sentence))
         if len(words) < 2:
             return []
         numbers = {word for word in words if any(character.isdigit() for character in word)}
-        denies = bool(self._denial.search(sentence))
+        denied = denies(sentence, self.language)
         total = sum(self._weight.get(word, self._unseen) for word in words)
         found = []
         for source, windows in enumerate(self._windows):
@@ -107,7 +116,7 @@ class Sources:
                 # Two sentences are quoted only if the second adds something: hence the small price of length.
                 score = sum(self._weight[word] for word in words & own) / total - (end - start) * 1e-5
                 if score > best.score and numbers <= own:
-                    if bool(self._denial.search(self.texts[source], start, end)) != denies:
+                    if denies(self.texts[source], self.language, start, end) != denied:
                         score *= CONTRADICTED
                     if score > best.score:
                         best = Support(source, score, start, end)
@@ -202,9 +211,9 @@ class Citer:
         return gap
 
     def _take_hints(self, text: str) -> str:
-        for match in _MARKER.finditer(text):
+        for match in MARKER.finditer(text):
             self._hints += [int(number) - 1 for number in re.findall(r"\d+", match.group(1))]
-        return _MARKER.sub("", text)
+        return MARKER.sub("", text)
 
     def _finish(self) -> Iterator[str]:
         sentence, self._sentence = self._sentence, ""

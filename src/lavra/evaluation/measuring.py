@@ -6,6 +6,10 @@
 | ``judge`` | a judge model's grade (``judging``) | where a judge is given |
 | ``squad_f1`` | ``token_f1`` where answerable, else 1 for refusing: SQuAD 2.0's F1 | all |
 | ``recall@1``, ``@3``, ``@5``, ``@10``, ``mrr``, ``ndcg``, ``context_precision`` | what was retrieved (``retrieved``) | answerable questions, where something retrieves |
+| ``grounded`` | share of the reply's sentences that what was retrieved or cited supports (``grounding``) | replies that say something, of ways that retrieve or cite |
+| ``grounded_in_source`` | the same against the question's own sources, whatever was retrieved | answerable questions whose sources have text |
+| ``citation_precision``, ``citation_recall`` | citations that support their sentence; sentences that have one | replies that cite; ways that cite |
+| ``hallucinated`` | 1 where a sentence is supported by neither (lower is better) | replies that say something |
 | ``refusal`` | 1 where refusing or answering was the right decision | all |
 | ``first_token``, ``seconds``, ``tokens_per_second`` | speed | replies without an error |
 
@@ -23,9 +27,12 @@ import numpy as np
 from lavra.errors import LavraError
 from lavra.evaluation import answers as near
 from lavra.evaluation import retrieved
+from lavra.evaluation.grounding import ground
 from lavra.evaluation.intervals import Interval, mean_interval
 from lavra.evaluation.items import Question, Reply
 from lavra.retrieval.updating import TextEmbedder
+
+LOWER_IS_BETTER = frozenset({"hallucinated", "first_token", "seconds"})
 
 AT = (1, 3, 5, 10)
 """Depths of recall@k."""
@@ -74,10 +81,13 @@ def measure(
     ordered = _matched(questions, replies)
     values = {name: np.full(len(questions), math.nan) for name in NAMES}
     retrieves = any(reply.passages for reply in ordered)
+    cites = any(reply.cited for reply in ordered)
     for number, (question, reply) in enumerate(zip(questions, ordered, strict=True)):
         row = {**_answer(question, reply), **_decision(question, reply), **_speed(reply)}
         if retrieves and question.answerable:
             row |= _retrieval(question, reply)
+        if not (reply.refused or reply.error):
+            row |= ground(question, reply, embedder).values(evidence=retrieves or cites, cites=cites)
         if judge is not None:
             row["judge"] = judge(question, reply) if not reply.error else 0.0
         for name, value in row.items():
@@ -91,7 +101,7 @@ NAMES = (
     *("exact_match", "token_f1", "token_recall", "rouge_l", "chrf", "similarity", "judge", "squad_f1"),
     *(f"recall@{k}" for k in AT),
     *("mrr", "ndcg", "context_precision"),
-    "refusal",
+    *("grounded", "grounded_in_source", "citation_precision", "citation_recall", "hallucinated", "refusal"),
     *("first_token", "seconds", "tokens_per_second"),
 )
 
