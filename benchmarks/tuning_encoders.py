@@ -25,7 +25,10 @@ import pyarrow.parquet as pq
 from lavra.corpus.pairs import read_pairs
 from lavra.inference.embedder import Embedder
 from lavra.training.vectors_evaluation import correlations
-from lavra.workspace.tuning_encoders import EncoderSettings, classes_page, tune_classifier, tune_embedder
+from lavra.workspace.encoders.classes import classes_page
+from lavra.workspace.encoders.classifier import tune_classifier
+from lavra.workspace.encoders.embedder import tune_embedder
+from lavra.workspace.encoders.settings import EncoderSettings
 from lavra.workspace.workspace import Workspace
 
 

@@ -24,7 +24,7 @@ from lavra.corpus.pairs import (
 from lavra.errors import LavraError
 from lavra.retrieval.mining import Mining, mine, near_texts
 from lavra.training.distinct_loader import DistinctLoader
-from lavra.workspace.tuning_encoders import hold_out
+from lavra.workspace.encoders.pairs import hold_out
 
 
 def lines(path: Path, rows: list[object]) -> Path:

@@ -13,7 +13,10 @@ from lavra.errors import LavraError
 from lavra.inference.classifier import Classifier
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.index import Index
-from lavra.workspace.tuning_encoders import EncoderSettings, gather_pairs, tune_classifier, tune_embedder
+from lavra.workspace.encoders.classifier import tune_classifier
+from lavra.workspace.encoders.embedder import tune_embedder
+from lavra.workspace.encoders.pairs import gather_pairs
+from lavra.workspace.encoders.settings import EncoderSettings
 from lavra.workspace.workspace import Workspace
 
 THINGS = ("férias", "diárias", "recibos", "viagens", "contratos", "licenças", "reuniões", "compras")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from lavra.cli.given import DirectoryOption, open_workspace
+from lavra.cli.leaving import leave
+from lavra.cli.making import callbacks
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
-    from lavra.workspace.tuning_encoders import Tuned
+    from lavra.training.callbacks import Callback
+    from lavra.workspace.encoders.run import EncoderJob, Tell, Tuned
     from lavra.workspace.workspace import Workspace
 
 LossName = Literal["multiple-negatives", "triplet", "cosent", "cosine", "contrastive", "online-contrastive"]
@@ -26,6 +31,10 @@ WindowOption = Annotated[int | None, typer.Option(min=8, help="Tokens of a text 
 RankOption = Annotated[int | None, typer.Option(min=0, help="Of a LoRA adapter, merged in the end; 0: all weights.")]
 PatienceOption = Annotated[int | None, typer.Option(min=0, help="Evaluations without a better one before it stops.")]
 SeedOption = Annotated[int | None, typer.Option(min=0)]
+TrackOption = Annotated[
+    list[str] | None, typer.Option(help="mlflow (if installed, by default), wandb, comet, tensorboard; none.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")]
 RolesOption = Annotated[
     list[str] | None, typer.Option("--role", "-r", help="Also learn from documents that this role may read.")
 ]
@@ -56,23 +65,25 @@ def tune_embedder(
     patience: PatienceOption = None,
     seed: SeedOption = None,
     role: RolesOption = None,
+    track: TrackOption = None,
+    yes: YesOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
     """Tune an embedder, so that your documents' own words are found; measured on pairs that were held out."""
     from lavra.cli.console import progress
-    from lavra.training.progress import TerminalProgress
-    from lavra.workspace import tuning_encoders as tuning
+    from lavra.workspace.encoders.embedder import tune_embedder as run
+    from lavra.workspace.encoders.settings import EMBEDDER
 
     here = open_workspace(workspace)
-    settings = _settings(tuning.EncoderSettings(), locals())
+    settings = _settings(EMBEDDER, locals())
     try:
         lengths = [int(part) for part in (dimensions or "").split(",") if part.strip()]
     except ValueError as error:
         raise LavraError(f"--dimensions is {dimensions!r}; give whole numbers, such as 384,192,96") from error
-    with progress() as report:
-        done = tuning.tune_embedder(
+    with _stoppable(), progress() as report:
+        done = run(
             here, pairs=pairs, questions=questions, loss=loss, negatives=negatives, dimensions=lengths,
-            settings=settings, roles=role or (), progress=report, callbacks=[TerminalProgress()],
+            settings=settings, roles=role or (), progress=report, tell=_telling(track, yes),
         )  # fmt: skip
     _show(done)
     print(f'Next: embedder = "{_beside(here, done.path)}" under [models] in lavra.toml, then lavra index --rebuild')
@@ -91,21 +102,24 @@ def tune_reranker(
     patience: PatienceOption = None,
     seed: SeedOption = None,
     role: RolesOption = None,
+    track: TrackOption = None,
+    yes: YesOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
     """Tune a cross-encoder that reads a question and a passage together and says how well they fit."""
     from lavra.cli.console import progress
-    from lavra.training.progress import TerminalProgress
-    from lavra.workspace import tuning_encoders as tuning
+    from lavra.workspace.encoders.reranker import tune_reranker as run
+    from lavra.workspace.encoders.settings import RERANKER
 
     here = open_workspace(workspace)
-    settings = _settings(tuning.EncoderSettings(batch=16), locals())
-    with progress() as report:
-        done = tuning.tune_reranker(
+    settings = _settings(RERANKER, locals())
+    with _stoppable(), progress() as report:
+        done = run(
             here, pairs=pairs, questions=questions, negatives=negatives, settings=settings, roles=role or (),
-            progress=report, callbacks=[TerminalProgress()],
+            progress=report, tell=_telling(track, yes),
         )  # fmt: skip
     _show(done)
+    print(f'Next: reranker = "{done.artifact.id}" under [search] in lavra.toml, then lavra ask "…"')
 
 
 def tune_classifier(
@@ -123,21 +137,24 @@ def tune_classifier(
     rank: RankOption = None,
     patience: PatienceOption = None,
     seed: SeedOption = None,
+    track: TrackOption = None,
+    yes: YesOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
     """Tune a classifier: sentiment, topic, quality …; measured, and calibrated, on texts that were held out."""
-    from lavra.training.progress import TerminalProgress
-    from lavra.workspace import tuning_encoders as tuning
+    from lavra.workspace.encoders.classes import classes_page
+    from lavra.workspace.encoders.classifier import tune_classifier as run
+    from lavra.workspace.encoders.settings import CLASSIFIER
 
     here = open_workspace(workspace)
-    default = tuning.EncoderSettings(epochs=3, batch=32, learning_rate=5e-5, window=128, patience=3)
-    done = tuning.tune_classifier(
-        here, data, text=text, label=label, many=many, balanced=balanced, label_smoothing=label_smoothing,
-        settings=_settings(default, locals()), callbacks=[TerminalProgress()],
-    )  # fmt: skip
+    with _stoppable():
+        done = run(
+            here, data, text=text, label=label, many=many, balanced=balanced, label_smoothing=label_smoothing,
+            settings=_settings(CLASSIFIER, locals()), tell=_telling(track, yes),
+        )  # fmt: skip
     for note in done.notes:
         print(note)
-    print(tuning.classes_page(done.report))
+    print(classes_page(done.report))
     print(f"In {done.artifact.id}: the model, classes.md and reliability.svg.")
     print(f'Next: lavra classify {done.artifact.id} "…"')
 
@@ -162,6 +179,27 @@ def classify(
         else:
             said = ", ".join(f"{name} {by_label[name]:.0%}" for name in labels) or "no label"
             print(f"{said}  {text}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A run that somebody stopped says how to continue, and ends."""
+    from lavra.workspace.runs import Interrupted
+
+    try:
+        yield
+    except Interrupted as stopped:
+        leave(f"lavra: {stopped}", 130)
+
+
+def _telling(track: Sequence[str] | None, yes: bool) -> Tell:
+    """The terminal, and whoever else is told how a run goes."""
+    from lavra.training.ranks import Ranks
+
+    def tell(job: EncoderJob) -> Sequence[Callback]:
+        return callbacks(job.run, job.recipe, track, yes, Ranks())
+
+    return tell
 
 
 def _model(name: str, directory: Path | None) -> str:

@@ -41,9 +41,9 @@ def require_models(here: Workspace, *, embedder_only: bool = False) -> None:
     from lavra.workspace.generators import tuned
     from lavra.workspace.workspace import pulling
 
-    models = here.settings.models
-    for reference in (models.embedder,) if embedder_only else (models.embedder, models.generator):
-        if tuned(here, reference) is not None:
+    models, reranker = here.settings.models, here.settings.search.reranker
+    for reference in (models.embedder,) if embedder_only else (models.embedder, models.generator, reranker):
+        if reference is None or tuned(here, reference) is not None:
             continue
         try:
             resolve(here._beside(reference))
