@@ -17,7 +17,10 @@ from lavra.store.energy import Cost
 from lavra.store.files import digest
 
 ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
-KINDS = ("corpus", "tokens", "model", "adapter", "index", "prompt", "assistant", "questions", "study", "release")
+KINDS = (
+    "corpus", "tokens", "model", "adapter", "index", "prompt", "assistant", "questions", "evaluation", "study",
+    "release",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
