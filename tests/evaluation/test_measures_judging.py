@@ -1,4 +1,4 @@
-"""A judge is asked twice with the positions swapped, is not believed where it cannot be read, and is measured itself."""
+"""A judge is asked twice with the positions swapped, is not believed where it is unreadable, and is measured itself."""
 
 from __future__ import annotations
 
