@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lavra.cli import aligning, answering, documents, encoders, evaluating, keeping, tuning
+from lavra.cli import aligning, answering, documents, encoders, evaluating, keeping, studying, tuning
 from lavra.cli.models import models_app
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ tuning.register(app)
 encoders.register(app)
 aligning.register(app)
 evaluating.register(app)
+studying.register(app)
 app.add_typer(models_app, name="models")
 app.add_typer(keeping.store_app, name="store")
 app.add_typer(keeping.keys_app, name="keys")

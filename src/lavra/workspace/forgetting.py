@@ -20,7 +20,8 @@ from lavra.errors import LavraError
 from lavra.store import Artifact, Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
-from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent, stated_licences
+from lavra.workspace.ingesting import stated_licences
+from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             and any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
         ]
         holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
-        for written in ("questioning", "teaching"):  # what models wrote, kept so that nothing is asked of them twice
-            for file in (store.root / written).glob("*.jsonl"):
+        holders += [artifact for artifact in store.list("study") if shows(artifact, document)]
+        for written in ("questioning", "teaching", "studying"):  # what models wrote, and are not to be asked twice
+            for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
@@ -127,6 +129,12 @@ def asks_about(artifact: Artifact, source: str) -> bool:
     """Whether a set of questions quotes the document."""
     path = artifact.path / "questions.jsonl"
     return path.exists() and any(json.loads(line)["document"] == source for line in path.open(encoding="utf-8"))
+
+
+def shows(artifact: Artifact, document: Document) -> bool:
+    """Whether a study's report quotes the document."""
+    path = artifact.path / "study.json"
+    return path.exists() and json.dumps(document.source, ensure_ascii=False)[1:-1] in path.read_text(encoding="utf-8")
 
 
 def find_document(workspace: Workspace, name: str) -> Document:

@@ -102,6 +102,33 @@ class TuneSection(Section):
     checks: tuple[str, ...] = ()
 
 
+class StudySection(Section):
+    """What every study of the workspace takes where no flag says otherwise."""
+
+    ways: tuple[str, ...] = ("prompt", "few-shot", "rag", "tune", "tune+rag")
+    measure: str = "quality"
+    count: int = Field(default=200, ge=10)
+    max_tokens: int = Field(default=128, ge=1)
+
+
+class TokenPrices(Section):
+    """What a model on a server costs, for a million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
+class PricesSection(Section):
+    """What energy, this machine and models on servers cost; nothing is told in money where all of it is 0."""
+
+    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    energy: float = Field(default=0.0, ge=0)
+    machine: float = Field(default=0.0, ge=0)
+    watts: float = Field(default=10.0, gt=0)
+    country: str = ""
+    models: dict[str, TokenPrices] = {}
+
+
 class Settings(Section):
     """All of ``lavra.toml``."""
 
@@ -112,6 +139,8 @@ class Settings(Section):
     search: SearchSection = SearchSection()
     answer: AnswerSection = AnswerSection()
     tune: TuneSection = TuneSection()
+    study: StudySection = StudySection()
+    prices: PricesSection = PricesSection()
     serve: ServeSettings = ServeSettings()
 
 
@@ -172,6 +201,20 @@ name = {{name}}
 # forget_at_most = 0.01            # what that may lose of general text, as a share
 # patience = 0                     # evaluations without a lower held-out loss before a run stops; 0: any number
 # checks = ["checks.py:bias"]      # functions that measure each model before and after; their code is run
+
+[study]
+# ways = ["prompt", "few-shot", "rag", "tune", "tune+rag"]
+# measure = "quality"              # what ways are compared by; or token_f1, exact_match, rouge_l, chrf, similarity
+# count = 200                      # questions that are made where none are given
+# max_tokens = 128                 # longest answer, the same for all ways
+
+[prices]
+# currency = "EUR"
+# energy = 0.0                     # of a kilowatt-hour
+# machine = 0.0                    # of an hour of this machine
+# watts = 10.0                     # of a busy core, where the machine does not measure its energy
+# country = "BR"                   # whose electricity, for CO2
+# models = {{ "large-model" = {{ input = 2.5, output = 10.0 }} }}   # of a server, for a million tokens
 
 [serve]
 # host = "127.0.0.1"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lavra.store import Trace
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.questioning import Questions
+    from lavra.workspace.studying.run import Study
 
 
 def init(directory: str | Path = ".", *, name: str | None = None) -> Workspace:
@@ -53,6 +54,17 @@ def questions(**options: Any) -> Questions:
     names = {field.name for field in fields(questioning.QuestionSettings)}
     settings = questioning.QuestionSettings(**{name: options.pop(name) for name in names & options.keys()})
     return questioning.questions(Workspace.find(), settings, **options)
+
+
+def study(**options: Any) -> Study:
+    """Build several ways, ask all of them the same questions, recommend one; the options are ``StudySettings``' fields,
+    and ``progress``, ``say`` and ``callbacks`` of ``lavra.workspace.studying.run.study``."""
+    from lavra.workspace.studying import run
+    from lavra.workspace.studying.settings import StudySettings
+
+    names = {field.name for field in fields(StudySettings)}
+    settings = StudySettings(**{name: options.pop(name) for name in names & options.keys()})
+    return run.study(run.plan_study(Workspace.find(), settings), **options)
 
 
 def serve(host: str | None = None, port: int | None = None, *, insecure: bool = False) -> None:

@@ -1,0 +1,178 @@
+"""A server that speaks OpenAI's chat protocol, asked with patience.
+
+It is asked again, later each time, where it has too much to do (429, with its ``Retry-After``), where it fails (5xx),
+where it is silent and where the line breaks; all of that is counted. Its key comes from an environment variable and
+goes into one header, nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from lavra.errors import LavraError
+
+ATTEMPTS = 6
+LONGEST_WAIT = 60.0
+"""Seconds; 1, 2, 4 … between attempts, or what the server asks for."""
+
+
+class Refused(LavraError):
+    """The server will not, however often it is asked; ``code`` is HTTP's."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model on a server wrote. ``first``: seconds from the question to its first words; tokens are the
+    server's own counts, 0 where it gives none; ``well_formed``: False for a reply in another form."""
+
+    text: str
+    first: float
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    well_formed: bool = True
+
+
+class Server:
+    """``url`` as its clients take it, ending in ``/v1`` mostly."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_env: str | None = None,
+        timeout: float = 120.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise LavraError(f"the endpoint {url!r} is no address: give one such as http://localhost:8000/v1.")
+        if parts.username or parts.password or parts.query:
+            raise LavraError("the endpoint's address holds a key: name an environment variable by --key-env instead.")
+        key = os.environ.get(key_env, "") if key_env else ""
+        if key_env and not key:
+            raise LavraError(f"the environment variable {key_env} is empty: put the endpoint's key there.")
+        self.url = url.rstrip("/")
+        self.counts: Counter[str] = Counter()
+        self._sleep = sleep
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(timeout=timeout, headers=headers, follow_redirects=False)
+
+    def chat(self, body: Mapping[str, Any]) -> Said:
+        """The answer to a chat completion's ``body``.
+
+        Raises:
+            Refused: where asking again would not help.
+            LavraError: where the server has not answered after the last attempt.
+        """
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            wait = min(2.0**attempt, LONGEST_WAIT)
+            self.counts["requests"] += 1
+            began = time.perf_counter()
+            try:
+                with self._client.stream("POST", f"{self.url}/chat/completions", json=dict(body)) as response:
+                    if response.status_code == 200:
+                        return self._read(response, began)
+                    reason = f"it answered {response.status_code}"
+                    wait = self._failed(response, wait)
+            except httpx.TimeoutException:
+                self.counts["timeouts"] += 1
+                reason = "it did not answer in time"
+            except httpx.HTTPError as error:
+                self.counts["connections failed"] += 1
+                reason = f"{type(error).__name__}"
+            if attempt < ATTEMPTS - 1:
+                self._sleep(wait)
+        raise LavraError(
+            f"the endpoint {self.url} was asked {ATTEMPTS} times ({reason}): run the same command later, it continues."
+        )
+
+    def _failed(self, response: httpx.Response, wait: float) -> float:
+        """Seconds to wait after an answer that is none. Raises Refused where waiting would not help."""
+        status = response.status_code
+        if status == 429:
+            self.counts["rate limits"] += 1
+            return _retry_after(response.headers.get("retry-after"), wait)
+        if status in (408, 409) or status >= 500:
+            self.counts["server errors"] += 1
+            return wait
+        raise Refused(f"the endpoint {self.url} refuses ({status}): {_hint(status)}.", status)
+
+    def _read(self, response: httpx.Response, began: float) -> Said:
+        """A stream of events, or one JSON object from a server that does not stream."""
+        if "event-stream" in response.headers.get("content-type", ""):
+            return _streamed(response.iter_lines(), began)
+        response.read()
+        said = _whole(response, began)
+        if not said.well_formed:
+            self.counts["answers of another form"] += 1
+        return said
+
+
+def _whole(response: httpx.Response, began: float) -> Said:
+    passed = time.perf_counter() - began
+    try:
+        value = response.json()
+        choice = value["choices"][0]
+        content = choice["message"]["content"]
+        if not isinstance(content, str):
+            raise TypeError
+    except (ValueError, KeyError, IndexError, TypeError):
+        return Said("", passed, well_formed=False)
+    return Said(content, passed, str(choice.get("finish_reason") or "stop"), *_usage(value))
+
+
+def _streamed(lines: Iterator[str], began: float) -> Said:
+    """Server-sent events: pieces of the answer, the usage perhaps, and ``[DONE]``."""
+    text, first, finish, usage = "", 0.0, "stop", (0, 0)
+    for line in lines:
+        data = line.removeprefix("data:").strip()
+        if not line.startswith("data:") or data == "[DONE]":
+            continue
+        try:
+            value = json.loads(data)
+            choices = value.get("choices") or [{}]
+            piece = (choices[0].get("delta") or {}).get("content") or ""
+        except (ValueError, AttributeError, TypeError):
+            continue
+        finish = str(choices[0].get("finish_reason") or finish)
+        usage = _usage(value) if value.get("usage") else usage
+        if piece and not first:
+            first = time.perf_counter() - began
+        text += str(piece)
+    return Said(text, first or time.perf_counter() - began, finish, *usage)
+
+
+def _usage(value: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens of prompt and answer, by the server's count."""
+    usage = value.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    asked, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return asked if isinstance(asked, int) else 0, written if isinstance(written, int) else 0
+
+
+def _retry_after(value: str | None, otherwise: float) -> float:
+    try:
+        return min(max(float(value or otherwise), 0.0), LONGEST_WAIT)
+    except ValueError:  # a date
+        return otherwise
+
+
+def _hint(status: int) -> str:
+    if status in (401, 403):
+        return "name the variable that holds its key by --key-env"
+    return "check --endpoint and --endpoint-model" if status == 404 else "check its log"

@@ -1,0 +1,54 @@
+"""One desk for all ways: the index is opened once, and of the models only the one that is asked now is in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lavra.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lavra.inference.embedder import Embedder
+    from lavra.inference.engine import Engine
+
+
+class Desk:
+    """What ways share of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._over: dict[str, Workspace] = {}
+        self._held: tuple[str, Engine] | None = None
+
+    def over(self, reference: str) -> Workspace:
+        """The workspace with another model."""
+        if reference not in self._over:
+            self._over[reference] = self.workspace.writing_with(reference)
+        return self._over[reference]
+
+    def engine(self, reference: str) -> Engine:
+        """The model, loaded; the one before leaves."""
+        if self._held is None or self._held[0] != reference:
+            self._held = None
+            workspace = self.over(reference)
+            self._held = (reference, workspace.engine)
+            del workspace.__dict__["engine"]
+        return self._held[1]
+
+    @property
+    def embedder(self) -> Embedder:
+        return self.workspace.embedder
+
+    def leave_models(self) -> None:
+        """None in memory: something is going to be trained."""
+        self._held = None
+
+    def lend(self, workspace: Workspace, reference: str) -> Workspace:
+        """A workspace like ours that loads nothing twice."""
+        self.lend_index(workspace).__dict__["engine"] = self.engine(reference)
+        return workspace
+
+    def lend_index(self, workspace: Workspace) -> Workspace:
+        """The same without a model."""
+        ours = self.workspace
+        workspace.__dict__ |= {"live_index": ours.live_index, "embedder": ours.embedder, "fusion": ours.fusion}
+        return workspace

@@ -1,0 +1,68 @@
+"""The decision in three sentences, in each language: what to take, how sure that is, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lavra.workspace.studying.report.words import LANGUAGES, WORDS, say
+
+Json = Mapping[str, Any]
+
+
+def verdict(record: Json) -> dict[str, list[str]]:
+    """By language, the three sentences."""
+    decision = record["decision"]
+    if decision is None:
+        return {lang: WORDS["no_decision"][number].split(". ") for number, lang in enumerate(LANGUAGES)}
+    ways = {way["name"]: way for way in record["ways"]}
+    sentences = [_take(decision, ways), _sure(decision), _cost(decision, ways)]
+    return {language: [sentence[language] for sentence in sentences] for language in LANGUAGES}
+
+
+def _take(decision: Json, ways: Mapping[str, Json]) -> dict[str, str]:
+    way = ways[decision["chosen"]]
+    given = {
+        "way": way["name"],
+        "quality": interval(way["measures"]["quality"]),
+        "count": way["answered"],
+        "seconds": f"{way['latency']['whole_p50']:.2g}" if way["latency"] else "–",
+    }
+    if decision["chosen"] == decision["best"]:
+        return say("take", **given)
+    most = next(other["high"] for other in decision["against"] if other["name"] == decision["chosen"])
+    return say("take_cheaper", best=decision["best"], most=f"{max(0.0, most):.3f}", **given)
+
+
+def _sure(decision: Json) -> dict[str, str]:
+    against = [other for other in decision["against"] if other["questions"]]
+    if not against:
+        return say("alone")
+    tied = [other for other in against if other["tied"]]
+    nearest = (tied or against)[0]
+    given = {
+        "other": nearest["name"],
+        "difference": f"{nearest['difference']:.3f}",
+        "low": f"{nearest['low']:.3f}",
+        "high": f"{nearest['high']:.3f}",
+    }
+    if not tied:
+        return say("beats_all", count=len(against), **given)
+    needed = say("needed", count=f"{nearest['needed']:,}") if nearest["needed"] else dict.fromkeys(LANGUAGES, "")
+    others = ", ".join(other["name"] for other in tied)
+    return say("tied", best=decision["best"], others=others, p=f"{nearest['p']:.2g}", needed=needed, **given)
+
+
+def _cost(decision: Json, ways: Mapping[str, Json]) -> dict[str, str]:
+    costs = {name: cost for name, cost in decision["cost"].items() if name in ways and ways[name]["answered"]}
+    cheapest = min(costs, key=lambda name: costs[name])
+    if cheapest == decision["chosen"] or not costs[cheapest] > 0:
+        return say("cheapest")
+    times = costs[decision["chosen"]] / costs[cheapest]
+    quality = interval(ways[cheapest]["measures"]["quality"])
+    return say("costs_more", times=f"{times:.2g}", other=cheapest, quality=quality)
+
+
+def interval(values: Json) -> str:
+    """``0.412 [0.361, 0.466]``"""
+    return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]"
