@@ -88,7 +88,7 @@ def read_bbh(path: Path) -> list[Row]:
     for example in examples:
         text, target = example["input"], example["target"]
         lettered = re.findall(r"^(\([A-Z]\)) ", text, re.M)
-        listed = re.findall(r"^- (.+)$", text.partition("Options:")[2], re.M)
+        listed = re.findall(r"^- (.+?)\s*$", text.partition("Options:")[2], re.M)
         choices = lettered or listed or (answers if len(answers) <= 20 else [])
         if choices and target not in choices:
             continue  # a few published rows have an answer that is no option
