@@ -42,6 +42,10 @@ class Reranking:
     def judge(self) -> Judge:
         return self.load()
 
+    def bring(self) -> None:
+        """Have the judge loaded, or hear why it cannot be."""
+        assert self.judge is not None
+
     def __call__(self, question: str, passages: Sequence[Passage], *, k: int) -> tuple[Passage, ...]:
         """The best ``k`` of ``passages``; those beyond ``depth`` come after those within."""
         best = rerank(self.judge, question, passages[: self.depth], share=self.share)

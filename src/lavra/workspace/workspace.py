@@ -41,8 +41,6 @@ if TYPE_CHECKING:  # heavy: brought in by the verbs that need them
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``; ``total`` 0 where it is not known."""
 
-READER = 1
-"""Raised when the readers would make another text of the same file, so that nothing old is found in its place."""
 PATIENCE = 600.0
 """Seconds that a process waits for another that changes the corpus or the index."""
 STORE = ".lavra"
@@ -139,52 +137,10 @@ class Workspace:
         Raises:
             LavraError: where a path is not there, or nothing at all could be read.
         """
-        from lavra.corpus.fingerprint import fingerprint
-        from lavra.corpus.ingest import build_corpus, load_report
+        from lavra.workspace.ingesting import ingest
 
-        roots = [Path(path) for path in paths]
-        for root in roots:
-            if not root.exists():
-                raise LavraError(f"{root} does not exist: give a file or a folder to ingest.")
         reading = self.read_settings(licence=licence, owner=owner, roles=roles, max_megabytes=max_megabytes)
-        with self.alone("corpus"):
-            previous = None if fresh else self.corpus()
-            said = _plain(asdict(reading))
-            del said["forgotten"]
-            # The recipe names every root of the corpus, with the state in which it was last read: with it the corpus
-            # before is only a place to take unchanged documents from, not an input.
-            recipe = {
-                "roots": {
-                    **(previous.manifest.recipe["roots"] if previous else {}),
-                    **{str(root.resolve()): {"files": fingerprint(root, reading), **said} for root in roots},
-                },
-                "forgotten": sorted(reading.forgotten),
-                "reader": READER,
-            }
-            made: list[IngestReport] = []
-
-            def build(draft: Draft) -> None:
-                report = build_corpus(
-                    roots,
-                    reading,
-                    draft.path,
-                    previous=previous.path if previous else None,
-                    progress=lambda done, total, label: progress("Reading", done, total),
-                )
-                again = previous is not None and any(
-                    str(root.resolve()) in previous.manifest.recipe["roots"] for root in roots
-                )
-                new = report.kept - report.carried_over
-                if not report.kept or not (new or again or report.dropped.get("duplicate")):
-                    raise LavraError(nothing_read(roots, report))
-                draft.metrics.update(documents=report.kept, characters=report.characters)
-                draft.licences.extend(stated_licences(report))
-                made.append(report)
-
-            artifact = self.store.make("corpus", {}, recipe, build)
-            self.store.set_ref("corpus", artifact.id)
-        report = made[0] if made else load_report(artifact.path)
-        return Ingested(artifact, report, found=not made)
+        return ingest(self, [Path(path) for path in paths], reading, fresh=fresh, progress=progress)
 
     def read_settings(self, **flags: Any) -> ReadSettings:
         """``[documents]`` of ``lavra.toml``, with what flags say on top."""
@@ -394,68 +350,9 @@ class Workspace:
 
     def assistant(self) -> Assistant:
         """The workspace's assistant, with model and index loaded, recorded in the store."""
-        from lavra.assistants.assistant import AnswerSettings, Assistant
-        from lavra.corpus.language import detect_language
-        from lavra.inference.sampler import validate
-        from lavra.inference.sampling import Sampling
-        from lavra.prompting import load_template
+        from lavra.workspace.answering import make_assistant
 
-        index_artifact = self.ready()
-        section = self.settings.answer
-        sampling = Sampling(
-            temperature=section.temperature,
-            top_k=section.top_k,
-            top_p=section.top_p,
-            min_p=section.min_p,
-            repetition_penalty=section.repetition_penalty,
-            max_tokens=section.max_tokens,
-            seed=section.seed,
-        )
-        validate(sampling)
-        answering = AnswerSettings(
-            passages=section.passages,
-            read=section.read,
-            threshold=section.threshold,
-            grounding=section.grounding,
-            sampling=sampling,
-        )
-        own = self.root / section.prompt
-        prompt = load_template(str(own) if section.prompt.endswith(".toml") else section.prompt)
-        languages = self.settings.documents.languages
-
-        def build_prompt(draft: Draft) -> None:
-            (draft.path / "prompt.json").write_text(
-                json.dumps(prompt.texts, indent=2, ensure_ascii=False), encoding="utf-8"
-            )
-
-        recipe = {"name": prompt.name, "version": prompt.version, "hash": prompt.hash}
-        inputs = {
-            "index": index_artifact.id,
-            "model": (self.generator.artifact or self._model_artifact(self.generator.model)).id,
-            "prompt": self.store.make("prompt", {}, recipe, build_prompt).id,
-        }
-
-        described = _plain(asdict(answering))
-        if self.reranker is not None:
-            inputs["reranker"] = (self.reranker.artifact or self._model_artifact(self.reranker.model)).id
-            described["search"] = {"candidates": self.settings.search.candidates, "share": self.settings.search.share}
-
-        def build(draft: Draft) -> None:
-            (draft.path / "assistant.json").write_text(json.dumps(described, indent=2))
-
-        artifact = self.store.make("assistant", inputs, described, build)
-        if self.live_index.reranking is not None:
-            self.live_index.reranking.judge  # noqa: B018 - loaded now, so that a model that is none is said at the start
-        self.store.set_ref("assistant", artifact.id)
-        return Assistant(
-            self.name,
-            self.engine,
-            self.live_index,
-            prompt,
-            answering,
-            language=lambda text: detect_language(text, languages, min_letters=4),
-            locate=self._locate,
-        )
+        return make_assistant(self)
 
     def _locate(self, document_id: str, offset: int) -> tuple[str | None, tuple[str, ...]] | None:
         corpus = self.corpus()
@@ -528,36 +425,7 @@ def fusion_hash(fusion: Fusion) -> str:
     return digest([list(fusion.names), numbers, fusion.acceptance and fusion.acceptance.record()])
 
 
-def stated_licences(report: IngestReport) -> list[str]:
-    """The licences that documents state; "none stated" is not one."""
-    from lavra.corpus.report import NONE_STATED
-
-    return [licence for licence in report.licences if licence != NONE_STATED]
-
-
-def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
-    """One sentence for an ingest that found nothing to read."""
-    where = ", ".join(str(root) for root in roots)
-    if not report.skipped:
-        return f"nothing was ingested: there are no files in {where}."
-    first = report.skipped[0]
-    more = f" and {len(report.skipped) - 1} more" if len(report.skipped) > 1 else ""
-    return f"nothing was ingested from {where}: {first.source} ({first.reason}){more}."
-
-
 def pulling(reference: str, progress: Progress) -> Callable[[int, int | None], None]:
     """A pull's own progress (bytes done, of how many or of nobody knows), as a step with a name."""
     what = f"Pulling {reference}"
     return lambda done, total: progress(what, done, total or 0)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain JSON of a dataclass's values, in an order that does not vary."""
-    return {
-        key: sorted(value)
-        if isinstance(value, (set, frozenset))
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for key, value in values.items()
-    }
