@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
 from lm_eval.api.instance import Instance  # noqa: E402
+from tiny_decoders import WORDS, tiny_decoder  # noqa: E402
 
 from lavra.evaluation.harness.extra import require_harness  # noqa: E402
 from lavra.evaluation.harness.model import HarnessModel  # noqa: E402
@@ -22,64 +23,11 @@ from lavra.evaluation.harness.task_files import TaskFile, build_task  # noqa: E4
 
 require_harness()
 
-_PROSE = "the a cat dog sat ran on under mat house and then saw big small red blue tree bird sang loud night day"
-WORDS = _PROSE.split()
-LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n?:ABCDE"
-
-
-def _tokenizer(path: Path) -> None:
-    """Byte-level BPE, learned on the words of the tests, so that words are tokens and others are pieces."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bare = Tokenizer(models.BPE())
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bare.decoder = decoders.ByteLevel()
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=12)) for _ in range(300)]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<|end|>", "<|begin|>"]
-    bare.train_from_iterator(
-        [*texts, LETTERS], trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
-    )
-    PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|end|>", bos_token="<|begin|>").save_pretrained(path)
-
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A tiny decoder of transformers' with random weights, of a family with one position scheme or another."""
-    from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, MistralConfig
-
-    sizes: dict[str, Any] = {
-        "vocab_size": 330, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 160,
-        "bos_token_id": 1, "eos_token_id": 0,
-    }  # fmt: skip
-    configs = {
-        "rotary": lambda: LlamaConfig(**sizes),
-        "learned": lambda: GPT2Config(
-            vocab_size=330, n_embd=64, n_layer=3, n_head=4, n_positions=160, bos_token_id=1, eos_token_id=0
-        ),
-        "window": lambda: MistralConfig(**sizes, sliding_window=48),
-        "some windows": lambda: Gemma3TextConfig(**sizes, head_dim=16, sliding_window=40, query_pre_attn_scalar=16),
-    }
     root = tmp_path_factory.mktemp("harness")
-
-    def make(kind: str) -> Path:
-        path = root / kind.replace(" ", "-")
-        if not path.exists():
-            torch.manual_seed(7)
-            model = AutoModelForCausalLM.from_config(configs[kind]())
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter.data.normal_(0, 0.12)
-                else:
-                    parameter.data.add_(torch.randn_like(parameter) * 0.1)
-            model.save_pretrained(path)
-            _tokenizer(path)
-        return path
-
-    return make
+    return lambda kind: tiny_decoder(kind, root / kind.replace(" ", "-"))
 
 
 def both(path: Path) -> tuple[HarnessModel, Any]:
