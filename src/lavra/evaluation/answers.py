@@ -5,7 +5,7 @@ All between 0 and 1, and of several right answers the nearest counts.
 - ``exact_match`` and ``token_f1`` are SQuAD's (Rajpurkar et al. 2016; the official script, v1.1), with the articles of
   the answer's language as in MLQA (Lewis et al. 2020), and with all punctuation, not ASCII's alone.
 - ``token_recall`` is the share of the right answer's tokens that the reply has. For models that answer in sentences it
-  follows people's judgement better than F1, which punishes every word more (Adlakha et al. 2024, section 4).
+  follows people's judgement better than F1, which punishes every word more (Adlakha et al. 2024).
 - ``rouge_l`` is the F1 of the longest common subsequence of words (Lin 2004). The package ``rouge-score`` knows ASCII
   letters only and cuts "ção" into pieces; here a word is what Unicode says, without stemming.
 - ``chrf`` is chrF2 (Popović 2015) as ``sacrebleu`` computes it for one sentence.
