@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from lavra.model import kernels, tiles
+from lavra.model import kernels, texts, tiles
 from lavra.model.attention import Mask, attend
 from lavra.model.config import Sparse
 from lavra.model.positions import rotary_tables, rotate
@@ -136,6 +136,18 @@ def by_runs(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     return kernels.runs(q, k, v, lengths, lambda *qkv: kernels.fused(*qkv, mask.causal, q.shape[-1] ** -0.5))
 
 
+def by_texts(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    mask = case.mask
+    if case.options or mask.plain or mask.patterned or q.shape[2] != k.shape[2]:
+        return None
+    lengths = mask.stretches(len(q), q.shape[2])
+    if lengths is None:
+        return None
+    # Pieces so short that texts have several, and weights of some kept and of others computed again.
+    with mock.patch.object(texts, "_PIECE", 8), mock.patch.object(texts, "_KEPT", 12):
+        return texts.attend_texts(q, k, v, lengths, mask.causal, q.shape[-1] ** -0.5)
+
+
 def by_flex(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     if "sink_logits_H" in case.options:
         return None
@@ -175,7 +187,7 @@ def by_varlen_as_documented(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tens
 
 
 VARLEN = (by_varlen, by_varlen_as_documented)
-TRAINED = (by_attend, by_tiles, by_runs, by_dense, by_definition_in_chunks)
+TRAINED = (by_attend, by_tiles, by_runs, by_texts, by_dense, by_definition_in_chunks)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="varlen has no kernel without a GPU")
 
 
@@ -184,13 +196,13 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
     """Any mask that the kernel is for, over tensors of any shape and both dtypes."""
     batch, kv_heads, group = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     queries = draw(st.one_of(st.just(1), st.integers(1, 24)))
-    before = 0 if kernel is by_runs or kernel in VARLEN else draw(st.sampled_from((0, 0, 1, 7, 16)))
+    before = 0 if kernel in (by_runs, by_texts) or kernel in VARLEN else draw(st.sampled_from((0, 0, 1, 7, 16)))
     keys, heads = queries + before, kv_heads * group
     causal, block, tile = draw(st.booleans()), draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 8)))
     fields: dict[str, Any] = {"causal": causal}
     patterns = (
         ("none",)
-        if kernel is by_runs
+        if kernel in (by_runs, by_texts)
         else ("none", "window")
         if kernel in VARLEN
         else ("none", "window", "sinks", "strided", "fixed", "shift", "cross")
@@ -216,7 +228,7 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
         end = end if padding != "left" else torch.full_like(end, keys)
         places = torch.arange(keys)
         fields["valid_BS"] = (places >= first) & (places < end)
-    if draw(st.booleans()) or kernel in VARLEN or (kernel is by_runs and padding == "none"):
+    if draw(st.booleans()) or kernel in VARLEN or (kernel in (by_runs, by_texts) and padding == "none"):
         often = draw(st.sampled_from((0.1, 0.4)))
         fields["segments_BS"] = (torch.rand(batch, keys, generator=generator) < often).long().cumsum(1)
     if pattern == "cross":

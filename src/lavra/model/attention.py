@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lavra.model import kernels, tiles
+from lavra.model import kernels, texts, tiles
 from lavra.model.config import Sparse
 
 Made = TypeVar("Made")
@@ -167,6 +167,11 @@ class Mask:
         """See :func:`kernels.stretches`."""
         return self._kept("stretches", (batch, length), lambda: kernels.stretches(self, batch, length))
 
+    def text_masks(self, q_BHTD: Tensor, kv_heads: int) -> texts.Masks:
+        """See :func:`texts.attend_texts`."""
+        place = (q_BHTD.shape[1], kv_heads, q_BHTD.dtype, q_BHTD.device)
+        return self._kept("text masks", place, dict)
+
     def block_mask(self, q_BHTD: Tensor, keys: int) -> Any:
         """See :func:`kernels.block_mask`."""
         place = (q_BHTD.shape[:3], keys, q_BHTD.device)
@@ -230,7 +235,8 @@ def attend(
     a GPU, 256 queries, and a pattern, segments or a cap    varlen for segments, otherwise FlexAttention
     a soft cap, or sink logits                              tiles
     LongLoRA's shifted groups, alone, 256 keys              each half of the heads as segments, see below
-    segments, or padding around texts, alone, 256 keys      runs: every text by itself, as a plain one
+    segments, or padding around texts, alone, 256 keys      texts, where products beat PyTorch's kernel (bf16
+                                                              without AMX); else runs: each as a plain one
     products beat PyTorch's kernel (bf16 without AMX)       tiles
     causal or everything, nothing else                      fused
     a pattern that hides half of the scores, 256 keys; a    tiles
@@ -267,6 +273,12 @@ def attend(
     if alone and not mask.plain and keys >= tiles.FEWEST_KEYS:
         lengths = mask.stretches(batch, keys)
         if lengths is not None and kernels.runs_pay(lengths, q_BHTD.device, q_BHTD.dtype):
+            if (
+                kernels.products_are_faster(q_BHTD.device, q_BHTD.dtype)
+                and len({n for row in lengths for n in row}) > 1
+            ):
+                masks = mask.text_masks(q_BHTD, k_BKSD.shape[1])
+                return texts.attend_texts(q_BHTD, k_BKSD, v_BKSD, lengths, mask.causal, scale, masks)
             bare = Mask(causal=mask.causal)
             return kernels.runs(q_BHTD, k_BKSD, v_BKSD, lengths, lambda q, k, v: attend(q, k, v, bare, scale=scale))
     if kernels.products_are_faster(q_BHTD.device, q_BHTD.dtype):

@@ -57,7 +57,7 @@ class _RMSNorm(torch.autograd.Function):
         normed = x.float().mul_(inverse) if x.dtype is not torch.float32 else x * inverse
         due = gradients[0].float()
         product = due * normed
-        dweight = product.flatten(0, -2).sum(0).to(weight.dtype)
+        dweight = product.flatten(0, -2).sum(0).to(weight.dtype) if ctx.needs_input_grad[1] else None
         wide = weight.float()
         along = torch.mv(product.flatten(0, -2), wide).div_(x.shape[-1]).view(inverse.shape)
         dx = torch.mul(due, wide, out=product).addcmul_(normed, along, value=-1).mul_(inverse)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lavra.model.attention import Mask
 
 MOST_ENTRIES = 1 << 24  # of a dense mask, and of scores held at once
-_MOST_SCORES = 5 << 18  # of one tile, so that they stay in the cache: at 512 keys half the time of four times as many
+MOST_SCORES = 5 << 18  # of one tile, so that they stay in the cache: at 512 keys half the time of four times as many
 FEWEST_KEYS = 256  # below it nothing is worth planning
 
 
@@ -136,7 +136,7 @@ def _tile_size(mask: Mask, heads: int, keys: int) -> int:
         return block * -(-32 // block)
     near = mask.window if mask.window is not None else mask.shift
     size = 256 if near is None else min(max(1 << (near // 2).bit_length(), 64), 256)
-    while size > 32 and keys > 128 and heads * size * min(keys, keys if near is None else near + size) > _MOST_SCORES:
+    while size > 32 and keys > 128 and heads * size * min(keys, keys if near is None else near + size) > MOST_SCORES:
         size //= 2
     return size
 
