@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lavra.evaluation.resampling import clusters, consistency, same_meaning, semantic_entropy, similarity, surprise
+
+steady = settings(max_examples=200, deadline=None, derandomize=True)
 
 QUESTION = "What is the capital of Portugal?"
 SURE = ["Lisbon.", "It is Lisbon.", "The capital of Portugal is Lisbon.", "Lisbon is the capital."]
@@ -34,6 +36,7 @@ def test_numbers_and_denials_are_meanings() -> None:
     assert asked("30 days of leave", "There are 30.")
 
 
+@steady
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=30))
 def test_the_entropy_is_shannons_of_the_clusters(letters: list[str]) -> None:
     shares = np.unique(letters, return_counts=True)[1] / len(letters)

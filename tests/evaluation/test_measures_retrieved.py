@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ir_measures
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_measures import AP, RR, R, nDCG
 
 from lavra.evaluation import retrieved
 from lavra.evaluation.items import Evidence, Source
 
+steady = settings(max_examples=200, deadline=None, derandomize=True)
+
 ORDERS = st.tuples(st.permutations(range(12)), st.integers(1, 12), st.sets(st.integers(0, 15), min_size=1, max_size=5))
 
 
+@steady
 @given(ORDERS)
 def test_the_measures_are_trec_evals(drawn: tuple[list[int], int, set[int]]) -> None:
     order, shown, relevant = drawn

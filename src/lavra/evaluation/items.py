@@ -116,7 +116,7 @@ def read_questions(path: str | Path, *, note: Callable[[str], None] = lambda sen
     asked: dict[tuple[str, tuple[Source, ...]], int] = {}
     for where, row in rows(path):
         question = question_of(row, where)
-        if (first := ids.setdefault(question.id, where)) != where and row.get("id", row.get("_id")):
+        if (first := ids.setdefault(question.id, where)) != where and _text(row, where, "id", "_id"):
             raise LavraError(f"{where}: the id {question.id!r} is also at {first}: delete one, or its id.")
         number = asked.setdefault((plain_key(question.text), question.sources), len(questions))
         if number == len(questions):
