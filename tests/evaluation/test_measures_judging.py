@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lavra.assistants.events import Answer, Event, Message, TextDelta
+from lavra.assistants.questions.endpoint import Endpoint
 from lavra.evaluation import judging
 from lavra.evaluation.answers import token_f1
 from lavra.evaluation.items import Question, Reply, Source
-from lavra.evaluation.judging import Judge, agreement, read_grade, spearman
+from lavra.evaluation.judging import Judge, agreement, by_answering, read_grade, spearman
 from lavra.evaluation.measuring import measure
 from lavra.prompting import Turn
 
@@ -127,3 +132,49 @@ def test_agreement_is_scipys_rank_correlation() -> None:
     assert found["token_f1"].low > found["chrf"].mean - 0.2
     assert "similarity" not in found  # there was no embedder
     assert math.isnan(spearman(np.ones(4), np.arange(4.0)))
+
+
+class Honest(BaseHTTPRequestHandler):
+    """A server that speaks OpenAI's protocol and judges honestly."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = {"role": "assistant", "content": honest(asked["messages"])}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Honest)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_server_may_judge(url: str) -> None:
+    judge = Judge(Endpoint(url, "m").write)
+    assert judge(ASKED, Reply("q", "Thirty days.")) == 1
+    assert judge.prefer(ASKED, Reply("q", "Thirty."), Reply("q", "Thirty days.")) == 0
+
+
+def test_what_lavra_serves_may_judge() -> None:
+    class Served:
+        name, context_length = "served", 4096
+
+        def answer(self, messages: Sequence[Message], **given: object) -> Iterator[Event]:
+            assert given["roles"] == frozenset()
+            text = honest([{"role": message.role, "content": message.content} for message in messages])
+            yield TextDelta(text)
+            yield Answer(text)
+
+    assert Judge(by_answering(Served()))(ASKED, Reply("q", "Thirty days.")) == 1
