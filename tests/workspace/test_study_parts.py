@@ -13,15 +13,16 @@ from lavra.assistants.events import Answer, Message
 from lavra.assistants.questions.items import Item
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
+from lavra.evaluation.costs import Prices
 from lavra.evaluation.items import Evidence, Question, Reply, Source
 from lavra.store.energy import Cost
-from lavra.workspace.studying.budget import Rates, Spending, parse_budget
+from lavra.workspace.studying.budget import Spending, parse_budget
 from lavra.workspace.studying.deciding import front
 from lavra.workspace.studying.exam import Exam, fair_order, refuse_duplicates
 from lavra.workspace.studying.placing import Places
 from lavra.workspace.studying.race import rounds
 from lavra.workspace.studying.replies import Kept, Replies, ask, key
-from lavra.workspace.studying.scoring import QUALITY, failure, score
+from lavra.workspace.studying.scoring import QUALITY, failure, score, telling_recall
 
 
 def question(number: int, *, answers: tuple[str, ...] = ("yes",), topic: str = "") -> Question:
@@ -49,20 +50,15 @@ def test_a_budget_that_is_none_is_refused_with_an_example(text: str) -> None:
 
 
 def test_what_was_spent_before_a_kill_counts(tmp_path: Path) -> None:
-    rates = Rates(watts=3.6e6 / 10)  # a second of processor is a tenth of a kilowatt-hour
+    prices = Prices(watts=3.6e6 / 10)  # a second of processor is a tenth of a kilowatt-hour
     path = tmp_path / "spent.jsonl"
     path.write_text(json.dumps({"seconds": 60.0, "cpu_seconds": 5.0, "energy_joules": None, "fees": 0.25}) + '\n{"sec')
-    assert Spending(path, rates, parse_budget("2 min", "EUR")).share == pytest.approx(0.5)
-    assert Spending(path, rates, parse_budget("1 kWh", "EUR")).share == pytest.approx(0.5)
-    money = Spending(path, rates, parse_budget("1 EUR", "EUR"))
+    assert Spending(path, prices, parse_budget("2 min", "EUR")).share == pytest.approx(0.5)
+    assert Spending(path, prices, parse_budget("1 kWh", "EUR")).share == pytest.approx(0.5)
+    money = Spending(path, prices, parse_budget("1 EUR", "EUR"))
     assert money.share == pytest.approx(0.25)
     money.pay(0.5)
-    assert Spending(path, rates, parse_budget("1 EUR", "EUR")).share == pytest.approx(0.75)
-
-
-def test_measured_energy_goes_before_an_estimate() -> None:
-    assert Rates(watts=10).kwh(Cost(1, 3600, None)) == pytest.approx(0.01)
-    assert Rates(watts=10).kwh(Cost(1, 3600, 3.6e6)) == pytest.approx(1.0)
+    assert Spending(path, prices, parse_budget("1 EUR", "EUR")).share == pytest.approx(0.75)
 
 
 # ── the questions ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +177,17 @@ def test_quality_is_recall_where_something_answers_and_refusing_where_nothing_do
     ]
     assert score(questions, replies).values[QUALITY].tolist() == [0.5, 0.0, 1.0]
     assert score(questions, replies, by="exact_match").values[QUALITY].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_saying_the_question_again_earns_nothing() -> None:
+    asked = Question("q", "What does the setting seed mean?", ("The same seed gives the same answer.",), language="en")
+    echo = Reply("q", "You asked what the setting seed does mean.")
+    right = Reply("q", "With one seed, the answer that it gives is the same, the same!")
+    assert telling_recall(asked, echo) == 0.0
+    assert telling_recall(asked, right) == 1.0
+    assert telling_recall(asked, Reply("q", "Gives.")) == 0.25
+    only_its_own = Question("q", "Is it a whale or a fish?", ("A whale.",), language="en")
+    assert telling_recall(only_its_own, Reply("q", "It is a whale.")) == 1.0
 
 
 def test_each_failure_has_its_kind() -> None:

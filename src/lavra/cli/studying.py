@@ -73,6 +73,11 @@ class StudyOptions:
         str | None,
         _bounds(help="What ways are compared by: quality, token_f1, exact_match, rouge_l, chrf, similarity."),
     ] = None
+    judge: Annotated[
+        str | None, _bounds(help="A model that also grades each reply, or the address of a server that has one.")
+    ] = None
+    judge_model: Annotated[str | None, _bounds(help="The judge's model on that server.")] = None
+    judge_key_env: Annotated[str | None, _bounds(help="The environment variable that holds its key.")] = None
     seed: Annotated[int, _bounds(min=0)] = 0
 
     out: Annotated[Path | None, _out(help="Also write study.html and study.json into this folder.")] = None
@@ -117,7 +122,7 @@ def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:
 
     named = tuple(part.strip() for part in (asked.ways or "").split(",") if part.strip())
     own = tuple(asked.way or ())
-    given = {name: getattr(asked, name) for name in ("questions", "tuning", "limit", "budget", "seed", "endpoint")}
+    given = {name: getattr(asked, name) for name in _SAME}
     for name in ("count", "measure", "max_tokens"):
         value = getattr(asked, name)
         given[name] = getattr(section, name) if value is None else value
@@ -126,9 +131,14 @@ def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:
         ways=(*named, *own) or section.ways,
         models=tuple(part.strip() for part in (asked.models or "").split(",") if part.strip()),
         roles=("public", *(asked.role or ())),
-        endpoint_model=asked.endpoint_model,
-        key_env=asked.key_env,
     )
+
+
+_SAME = (
+    "questions", "tuning", "limit", "budget", "seed", "endpoint", "endpoint_model", "key_env", "judge", "judge_model",
+    "judge_key_env",
+)  # fmt: skip
+"""Options that are settings of the same name."""
 
 
 def _require_models(here: Workspace, settings: StudySettings) -> None:
@@ -158,7 +168,7 @@ def show_study(done: Study) -> None:
 
     table = Table(box=None, pad_edge=False)
     for name in ("way", "questions", "quality", "refusing", "seconds", ""):
-        table.add_column(name, justify="left" if name in ("way", "") else "right")
+        table.add_column(name, justify="left" if name in ("way", "") else "right", no_wrap=name in ("quality", "way"))
     ranked = sorted(done.record["ways"], key=lambda way: -(_mean(way) if way.get("measures") else -1))
     for way in ranked:
         measured = way.get("measures")

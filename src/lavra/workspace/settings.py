@@ -124,7 +124,7 @@ class PricesSection(Section):
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     energy: float = Field(default=0.0, ge=0)
     machine: float = Field(default=0.0, ge=0)
-    watts: float = Field(default=10.0, gt=0)
+    watts: float = Field(default=12.0, gt=0)
     country: str = ""
     models: dict[str, TokenPrices] = {}
 
@@ -212,7 +212,7 @@ name = {{name}}
 # currency = "EUR"
 # energy = 0.0                     # of a kilowatt-hour
 # machine = 0.0                    # of an hour of this machine
-# watts = 10.0                     # of a busy core, where the machine does not measure its energy
+# watts = 12.0                     # of a busy core, where the machine does not measure its energy
 # country = "BR"                   # whose electricity, for CO2
 # models = {{ "large-model" = {{ input = 2.5, output = 10.0 }} }}   # of a server, for a million tokens
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lavra.errors import LavraError
+from lavra.evaluation.costs import Prices, energy
 from lavra.store.energy import Cost, Meter
 
 Unit = Literal["minutes", "kWh", "money"]
@@ -52,31 +53,16 @@ def parse_budget(text: str, currency: str) -> Budget:
     return Budget(amount, "money", text.strip())
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What time and energy cost: ``watts`` of a busy core, where energy is not measured; ``energy`` for a kilowatt-hour
-    and ``machine`` for an hour of it, in ``currency``."""
-
-    watts: float = 10.0
-    energy: float = 0.0
-    machine: float = 0.0
-    currency: str = "EUR"
-
-    def kwh(self, cost: Cost) -> float:
-        """Measured where the machine measures it, else estimated from the processor's time."""
-        joules = cost.cpu_seconds * self.watts if cost.energy_joules is None else cost.energy_joules
-        return joules / 3.6e6
-
-    def money(self, cost: Cost) -> float:
-        """Of the energy, and of the machine's time."""
-        return self.kwh(cost) * self.energy + cost.seconds / 3600 * self.machine
+def money_of(cost: Cost, prices: Prices) -> float:
+    """Of the energy, and of the machine's time."""
+    return energy(cost, prices.watts).kwh * prices.energy + cost.seconds / 3600 * prices.machine
 
 
 class Spending:
     """What a study spends, written down as it goes, so that a study that continues knows what is left."""
 
-    def __init__(self, path: Path, rates: Rates, budget: Budget | None) -> None:
-        self.path, self.rates, self.budget = path, rates, budget
+    def __init__(self, path: Path, prices: Prices, budget: Budget | None) -> None:
+        self.path, self.prices, self.budget = path, prices, budget
         self.before = Cost(0.0, 0.0)
         self.fees = 0.0  # what others were paid for their answers
         self._meter: Meter | None = None
@@ -122,8 +108,8 @@ class Spending:
         cost = self.cost
         spent = {
             "minutes": cost.seconds / 60,
-            "kWh": self.rates.kwh(cost),
-            "money": self.rates.money(cost) + self.fees,
+            "kWh": energy(cost, self.prices.watts).kwh,
+            "money": money_of(cost, self.prices) + self.fees,
         }[self.budget.unit]
         return spent / self.budget.amount
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from typing import TYPE_CHECKING
 
 from lavra.workspace.workspace import Workspace
@@ -28,7 +30,7 @@ class Desk:
     def engine(self, reference: str) -> Engine:
         """The model, loaded; the one before leaves."""
         if self._held is None or self._held[0] != reference:
-            self._held = None
+            self.leave_models()
             workspace = self.over(reference)
             self._held = (reference, workspace.engine)
             del workspace.__dict__["engine"]
@@ -39,8 +41,9 @@ class Desk:
         return self.workspace.embedder
 
     def leave_models(self) -> None:
-        """None in memory: something is going to be trained."""
+        """None in memory: another one comes, or something is going to be trained."""
         self._held = None
+        give_back_memory()
 
     def lend(self, workspace: Workspace, reference: str) -> Workspace:
         """A workspace like ours that loads nothing twice."""
@@ -52,3 +55,13 @@ class Desk:
         ours = self.workspace
         workspace.__dict__ |= {"live_index": ours.live_index, "embedder": ours.embedder, "fusion": ours.fusion}
         return workspace
+
+
+def give_back_memory() -> None:
+    """To the system, what nobody holds any more: after a training the heap is large and empty, and what the next way
+    needs could not be told. Where the C library does not know how, nothing happens."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        pass

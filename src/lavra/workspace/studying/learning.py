@@ -123,7 +123,9 @@ def trained(given: Given, data: Path | None, settings: Mapping[str, Any], *, mer
     except TypeError as error:
         raise LavraError(f"a setting of the way is of the wrong kind ({error}).") from error
     job = plan_job(given.desk.workspace, _sources(given, data), tuning, model=given.model, merge=merge)
-    return train(job, callbacks=given.callbacks, say=given.say).artifact
+    made = train(job, callbacks=given.callbacks, say=given.say).artifact
+    given.desk.leave_models()
+    return made
 
 
 def _sources(given: Given, data: Path | None) -> Sources:

@@ -24,7 +24,7 @@ def over_index(given: Given, way: str) -> Built:
     receipt = workspace.ready()
     generator = workspace.generator
     return Built(
-        lambda: assistant(given.desk.lend(workspace, given.model)),
+        lambda: assistant(given, workspace),
         {
             "way": way,
             "index": receipt.id,
@@ -55,11 +55,12 @@ def answering(given: Given) -> Workspace:
     return Workspace(given.workspace.root, settings)
 
 
-def assistant(workspace: Workspace) -> Any:
-    """Its assistant, without being called the workspace's: a study tries things out."""
+def assistant(given: Given, workspace: Workspace) -> Any:
+    """The workspace's assistant. The store goes on calling the one before the workspace's: a study tries things out."""
     before = workspace.store.ref("assistant")
     try:
-        return workspace.assistant()
+        return given.desk.lend(workspace, given.model).assistant()
     finally:
+        del workspace.__dict__["engine"]  # the assistant has it, and takes it along when it goes
         if before is not None:
             workspace.store.set_ref("assistant", before)

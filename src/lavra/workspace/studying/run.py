@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import lavra
 from lavra.errors import LavraError
+from lavra.evaluation.costs import Energy, Prices, carbon
 from lavra.evaluation.items import Question
+from lavra.evaluation.judging import Judge
+from lavra.evaluation.measuring import Scores
 from lavra.inference.sampling import Sampling
 from lavra.store import Artifact, Draft
 from lavra.store.files import digest
 from lavra.store.ledger import utc_now
 from lavra.store.manifest import recipe_hash
 from lavra.workspace.runs import RUNS
-from lavra.workspace.studying.budget import Budget, Rates, Spending, parse_budget
-from lavra.workspace.studying.deciding import Decision, decide
+from lavra.workspace.studying.budget import Budget, Spending, parse_budget
+from lavra.workspace.studying.deciding import decide
 from lavra.workspace.studying.desk import Desk
 from lavra.workspace.studying.exam import Exam, make_exam
 from lavra.workspace.studying.grid import Candidate, candidates
@@ -53,7 +56,6 @@ class Study:
     artifact: Artifact
     record: Mapping[str, Any]
     entries: Sequence[Entry]
-    decision: Decision | None
     found: bool
     """True: the same had been found out before."""
 
@@ -61,13 +63,16 @@ class Study:
     def page(self) -> Path:
         return self.artifact.path / PAGE
 
+    @property
+    def chosen(self) -> Entry | None:
+        """The recommended way; None where none is."""
+        decision = self.record["decision"]
+        return decision and next(entry for entry in self.entries if entry.candidate.name == decision["chosen"])
+
     def assistant(self) -> Answering | None:
-        """The recommended way, ready to answer; None where none is recommended."""
-        if self.decision is None:
-            return None
-        chosen = next(entry for entry in self.entries if entry.candidate.name == self.decision.chosen)
-        assert chosen.built is not None
-        return chosen.built.load()
+        """The recommended way, ready to answer."""
+        chosen = self.chosen
+        return chosen.built.load() if chosen is not None and chosen.built is not None else None
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def plan_study(workspace: Workspace, settings: StudySettings, *, progress: Progr
     models = settings.models or (workspace.settings.models.generator,)
     found = candidates(workspace, settings.ways, models, settings.external)
     _budget(workspace, settings)
+    carbon(Energy(0.0, "estimated"), workspace.settings.prices.country)
     if any(candidate.way.reads for candidate in found):
         workspace.ready()
     exam = make_exam(
@@ -134,7 +140,7 @@ def study(
 ) -> Study:
     """Build, ask, measure, decide, and keep it all. ``command``: how a person asks for the same."""
     workspace, exam = plan.workspace, plan.exam
-    spending = Spending(plan.folder / "spent.jsonl", _rates(workspace), _budget(workspace, plan.settings))
+    spending = Spending(plan.folder / "spent.jsonl", _prices(workspace), _budget(workspace, plan.settings))
     given = Given(
         desk=Desk(workspace),
         model=(plan.settings.models or (workspace.settings.models.generator,))[0],
@@ -152,25 +158,20 @@ def study(
         given, exam, spending, _quick(plan.settings), _fees(workspace), workspace.store.root, progress, say
     )  # fmt: skip
     entries = race.run(plan.candidates)
-    progress("Measuring", 0, 1)
-    found = results(exam.asked, entries, _thorough(plan))
+    before = workspace.store.find("study", _inputs(plan, entries), _outcome(plan, entries))
+    if before is not None:
+        return Study(before, json.loads((before.path / RECORD).read_text("utf-8")), entries, True)
+    progress("Measuring", 0, len(entries))
+    judge = find_judge(workspace, plan.settings)
+    found = results(exam.asked, entries, _thorough(plan, judge), lambda done: progress("Measuring", done, len(entries)))
     pricing = _pricing(workspace, _fees(workspace))
     decision = decide(found, pricing.cost, seed=plan.settings.seed)
-    progress("Measuring", 1, 1)
-    before = _made_before(plan, entries)
-    if before is not None:
-        values = json.loads((before.path / RECORD).read_text("utf-8"))
-        return Study(before, values, entries, decision, True)
-    about = _about(plan, command)
+    about = _about(plan, judge, command)
     values = _numbers(record(exam, entries, found, decision, pricing, spending, about))
-    return Study(_keep(plan, entries, decision, values), values, entries, decision, False)
+    return Study(_keep(plan, entries, values), values, entries, False)
 
 
-def _made_before(plan: Plan, entries: Sequence[Entry]) -> Artifact | None:
-    return plan.workspace.store.find("study", _inputs(plan, entries), _outcome(plan, entries))
-
-
-def _keep(plan: Plan, entries: Sequence[Entry], decision: Decision | None, values: Mapping[str, Any]) -> Artifact:
+def _keep(plan: Plan, entries: Sequence[Entry], values: Mapping[str, Any]) -> Artifact:
     """The study as an artifact, called ``study``."""
     store = plan.workspace.store
 
@@ -178,7 +179,8 @@ def _keep(plan: Plan, entries: Sequence[Entry], decision: Decision | None, value
         text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
         (draft.path / RECORD).write_text(text + "\n", "utf-8", "replace")
         (draft.path / PAGE).write_text(page(values), "utf-8", "replace")
-        draft.metrics.update(questions=len(plan.exam.asked), ways=len(entries), chosen=decision and decision.chosen)
+        chosen = values["decision"] and values["decision"]["chosen"]
+        draft.metrics.update(questions=len(plan.exam.asked), ways=len(entries), chosen=chosen)
         corpus = plan.workspace.corpus()
         draft.licences.extend(corpus.manifest.licences if corpus is not None else ())
 
@@ -235,15 +237,26 @@ def _quick(settings: StudySettings) -> Callable[[Sequence[Question], Sequence[Ke
     return quality
 
 
-def _thorough(plan: Plan) -> Callable[[Sequence[Question], Sequence[Kept]], Any]:
+def _thorough(plan: Plan, judge: Judge | None) -> Callable[[Sequence[Question], Sequence[Kept]], Scores]:
     """Everything that can be measured."""
     embedder = plan.workspace.embedder
-    return lambda questions, kept: score(questions, kept, by=plan.settings.measure, embedder=embedder)
+    return lambda questions, kept: score(questions, kept, by=plan.settings.measure, embedder=embedder, judge=judge)
 
 
-def _rates(workspace: Workspace) -> Rates:
-    prices = workspace.settings.prices
-    return Rates(prices.watts, prices.energy, prices.machine, prices.currency)
+def find_judge(workspace: Workspace, settings: StudySettings) -> Judge | None:
+    """Who grades, where somebody does: a model on this machine, or on a server."""
+    if settings.judge is None:
+        return None
+    from lavra.assistants.questions.endpoint import Endpoint, OwnModel
+
+    if settings.judge.startswith(("http://", "https://")):
+        return Judge(Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env).write)
+    return Judge(OwnModel(Desk(workspace).engine(settings.judge)).write)
+
+
+def _prices(workspace: Workspace) -> Prices:
+    section = workspace.settings.prices
+    return Prices(section.currency, section.energy, section.machine, watts=section.watts)
 
 
 def _budget(workspace: Workspace, settings: StudySettings) -> Budget | None:
@@ -276,21 +289,21 @@ def _fees(workspace: Workspace) -> Callable[[Candidate, Sequence[Kept]], float]:
 
 
 def _pricing(workspace: Workspace, fees: Callable[[Candidate, Sequence[Kept]], float]) -> Pricing:
-    prices = workspace.settings.prices
-
     def paid(result: Result) -> float:
         return fees(result.entry.candidate, result.kept)
 
-    return Pricing(_rates(workspace), paid, None, prices.country, _priced(workspace))
+    return Pricing(_prices(workspace), paid, workspace.settings.prices.country, _priced(workspace))
 
 
-def _about(plan: Plan, command: str) -> dict[str, Any]:
+def _about(plan: Plan, judge: Judge | None, command: str) -> dict[str, Any]:
+    named = plan.settings.judge_model or plan.settings.judge
     return {
         "name": plan.workspace.name,
         "made": utc_now(),
         "lavra": lavra.__version__,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "measure": plan.settings.measure,
+        "judge": {"name": named, "counts": dict(judge.counts)} if judge is not None else None,
         "recipe": plan.recipe,
         "command": command or _command(plan.settings),
     }
@@ -306,7 +319,7 @@ def _command(settings: StudySettings) -> str:
     words += ["--models", ",".join(settings.models)] if settings.models else []
     usual = StudySettings()
     for name in ("questions", "tuning", "limit", "count", "budget", "measure", "max_tokens", "endpoint",
-                 "endpoint_model", "key_env", "seed"):  # fmt: skip
+                 "endpoint_model", "key_env", "judge", "judge_model", "judge_key_env", "seed"):  # fmt: skip
         value = getattr(settings, name)
         words += [f"--{name.replace('_', '-')}", str(value)] if value != getattr(usual, name) else []
     for role in settings.roles:

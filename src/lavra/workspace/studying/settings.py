@@ -17,7 +17,8 @@ class StudySettings:
     ``models``: references, by default the workspace's generator; ``questions`` and ``tuning``: files of questions to
     ask and to learn from, made by rules without them (``count`` at most); ``limit``: asked at most; ``budget``:
     ``15 min``, ``0.5 kWh``, ``3 EUR``; ``measure``: what ways are compared by; ``max_tokens``: of an answer, the same
-    for all; ``endpoint``, ``endpoint_model``, ``key_env``: of the way ``external``."""
+    for all; ``endpoint``, ``endpoint_model``, ``key_env``: of the way ``external``; ``judge``:
+    a model that grades replies, by its reference, or a server's address with ``judge_model`` and ``judge_key_env``."""
 
     ways: tuple[str, ...] = USUAL
     models: tuple[str, ...] = ()
@@ -32,6 +33,9 @@ class StudySettings:
     endpoint: str | None = None
     endpoint_model: str | None = None
     key_env: str | None = None
+    judge: str | None = None
+    judge_model: str | None = None
+    judge_key_env: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,6 +46,10 @@ class StudySettings:
             if value is not None and value < least:
                 raise LavraError(f"{name} is {value}: it must be at least {least}.")
         check_measure(self.measure)
+        if self.measure == "judge" and self.judge is None:
+            raise LavraError("ways are to be compared by a judge, and there is none: name a model with --judge.")
+        if self.judge is not None and self.judge.startswith("http") and not self.judge_model:
+            raise LavraError("the judge's model was not named: add --judge-model NAME.")
 
     @property
     def external(self) -> dict[str, Any]:
@@ -54,4 +62,5 @@ class StudySettings:
         return {
             "models": list(self.models), "limit": self.limit, "count": self.count, "budget": self.budget,
             "measure": self.measure, "max_tokens": self.max_tokens, "roles": sorted(self.roles), "seed": self.seed,
+            "judge": [self.judge, self.judge_model] if self.judge else None,
         }  # fmt: skip

@@ -59,6 +59,7 @@ def page(record: Json) -> str:
         *_costs(record),
         *_failures(record),
         *_measures(record),
+        *_judge(record),
         *_retained(record),
         *_parts(record, "topics", "topics", "topic"),
         *_parts(record, "documents", "per_document", "document"),
@@ -163,14 +164,16 @@ def _costs(record: Json) -> list[str]:
                     human_bytes(way["memory"]) if way["memory"] else "–",
                     human_bytes(built["bytes"]) if built.get("bytes") else "–",
                     _minutes(built.get("seconds", 0.0)),
-                    _energy(built.get("kwh", 0.0) * 1e3, built.get("measured", True)),
-                    _energy(each["kwh"] * 1e6, each["measured"]),
+                    _energy(built.get("kwh", 0.0), built.get("kind")),
+                    _energy(each["kwh"], each["kind"], 1000),
                     _number(each["co2_grams"] * 1e3 if each["co2_grams"] is not None else None),
                     _number(each["money_1000"]),
                 ],
             )
         )
-    notes = show("estimated") + ("" if rows and record["spent"]["money"] is not None else " " + show("unpriced"))
+    notes = show("estimated", country=record["country"] or say("world")) + (
+        "" if rows and record["spent"]["money"] is not None else " " + show("unpriced")
+    )
     heads = [_head(name, currency=currency) for name in head]
     return [f"<h2>{show('cost')}</h2>", _table(heads, rows), f'<p class="note">{notes}</p>'] if rows else []
 
@@ -195,8 +198,27 @@ def _measures(record: Json) -> list[str]:
     for name in names:
         cells = [interval(way["measures"][name]) if name in way["measures"] else "–" for way in ways]
         rows.append((False, [f"<code>{escape(name)}</code>", *map(escape, cells)]))
-    heads = [('<th scope="col"></th>'), *(f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways)]
+    heads = ['<th scope="col"></th>', *(f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways)]
     return [f"<h2>{show('measures')}</h2>", _table(heads, rows)]
+
+
+def _judge(record: Json) -> list[str]:
+    """How far the judge agrees with the measures that need none."""
+    ways = [way for way in _ordered(record) if way.get("agreement")]
+    names = list(dict.fromkeys(name for way in ways for name in way["agreement"]))
+    if not names:
+        return []
+    rows = []
+    for name in names:
+        cells = [interval(way["agreement"][name]) if name in way["agreement"] else "–" for way in ways]
+        rows.append((False, [f"<code>{escape(name)}</code>", *map(escape, cells)]))
+    heads = ['<th scope="col"></th>', *(f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways)]
+    note = show("judge_note", judge=record["judge"]["name"], counts=_listed(record["judge"]["counts"]))
+    return [f"<h2>{show('judge')}</h2>", _table(heads, rows), f'<p class="note">{note}</p>']
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "–"
 
 
 def _retained(record: Json) -> list[str]:
@@ -286,7 +308,7 @@ def _again(record: Json) -> list[str]:
     spent = record["spent"]
     money = f", {spent['money']:.4f} {record['currency']}" if spent["money"] is not None else ""
     budget = say("of_budget", share=f"{spent['share']:.0%}", budget=spent["budget"]) if spent["budget"] else ""
-    energy = ("" if spent["measured"] else "~") + f"{spent['kwh'] * 1000:.2f} Wh"
+    energy = _energy(spent["kwh"], spent["kind"]) + " Wh"
     took = show("spent", minutes=_minutes(spent["minutes"] * 60), energy=energy, money=money, budget=budget)
     settings = {
         way["name"]: {"way": way["way"], "model": way["model"], "settings": way["settings"]}
@@ -320,8 +342,11 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _energy(value: float, measured: bool) -> str:
-    return ("" if measured else "~") + _number(value)
+def _energy(kwh: float | None, kind: str | None, times: int = 1) -> str:
+    """Watt-hours; what is estimated is marked."""
+    if kwh is None:
+        return "–"
+    return ("~" if kind == "estimated" and kwh else "") + _number(kwh * 1000 * times)
 
 
 def _minutes(seconds: float) -> str:

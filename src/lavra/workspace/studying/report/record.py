@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lavra.evaluation.costs import Prices, carbon, energy
 from lavra.evaluation.intervals import Interval, mean_interval
-from lavra.evaluation.items import Evidence, Question
+from lavra.evaluation.items import Evidence, Question, Source
+from lavra.evaluation.judging import agreement
 from lavra.store.files import tree_size
-from lavra.workspace.studying.budget import Rates, Spending
+from lavra.workspace.studying.budget import Spending, money_of
 from lavra.workspace.studying.deciding import Decision, front
 from lavra.workspace.studying.exam import Exam
 from lavra.workspace.studying.race import Entry
@@ -31,26 +33,25 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pricing:
-    """``rates`` of time and energy; ``fees``: what others charge for the replies of a way, all together; ``carbon``:
-    grams of CO₂ of a kilowatt-hour, None where the country is not said; ``priced``: whether money can be told."""
+    """``prices`` of the workspace; ``fees``: what others charge for the replies of a way, all together; ``country``:
+    whose electricity; ``priced``: whether money can be told."""
 
-    rates: Rates
+    prices: Prices
     fees: Callable[[Result], float]
-    carbon: float | None = None
     country: str = ""
     priced: bool = False
 
     def per_answer(self, result: Result) -> Json:
-        """Energy, CO₂ and money of an answer."""
+        """Energy, CO₂ and money of an answer. What a server draws elsewhere is not known: it has no energy."""
         count = len(result.kept)
-        kwh = sum(self.rates.kwh(kept.cost) for kept in result.kept) / count
-        money = (sum(self.rates.money(kept.cost) for kept in result.kept) + self.fees(result)) / count
-        return {
-            "kwh": kwh,
-            "measured": all(kept.cost.energy_joules is not None for kept in result.kept),
-            "co2_grams": kwh * self.carbon if self.carbon is not None else None,
-            "money_1000": money * 1000 if self.priced else None,
-        }
+        money = (sum(money_of(kept.cost, self.prices) for kept in result.kept) + self.fees(result)) / count
+        found: Json = {"money_1000": money * 1000 if self.priced else None}
+        if not result.entry.candidate.way.over_models:
+            return {**found, "kwh": None, "kind": None, "co2_grams": None}
+        spent = [energy(kept.cost, self.prices.watts) for kept in result.kept]
+        whole = sum(spent[1:], start=spent[0])
+        grams = carbon(whole, self.country).grams / count
+        return {**found, "kwh": whole.kwh / count, "kind": whole.kind, "co2_grams": grams}
 
     def cost(self, result: Result) -> float:
         """Of an answer: money where prices are known, else the seconds that one waits."""
@@ -67,7 +68,7 @@ def record(
     exam: Exam, entries: Sequence[Entry], found: Sequence[Result], decision: Decision | None, pricing: Pricing,
     spending: Spending, about: Mapping[str, Any],
 ) -> Json:  # fmt: skip
-    """All of a study. ``about``: what the caller knows of its surroundings: name, time, machine, settings, command."""
+    """All of a study. ``about``: what the caller knows of its surroundings: name, time, machine, judge, command."""
     by_name = {result.name: result for result in found}
     ways = [_way(entry, by_name.get(entry.candidate.name), pricing) for entry in entries]
     shown = {id for way in ways for id in (*way["best"], *way["worst"])}
@@ -76,7 +77,7 @@ def record(
         "questions": _questions(exam),
         "spent": _spent(spending, pricing),
         "country": pricing.country,
-        "currency": pricing.rates.currency,
+        "currency": pricing.prices.currency,
         "ways": ways,
         "answers": {question.id: _answers(question, found) for question in exam.asked if question.id in shown},
         "decision": _decision(decision, by_name, pricing),
@@ -101,12 +102,14 @@ def _questions(exam: Exam) -> Json:
 
 
 def _spent(spending: Spending, pricing: Pricing) -> Json:
-    cost, rates = spending.cost, pricing.rates
+    cost = spending.cost
+    spent = energy(cost, pricing.prices.watts)
     return {
         "minutes": cost.seconds / 60,
-        "kwh": rates.kwh(cost),
-        "measured": cost.energy_joules is not None,
-        "money": rates.money(cost) + spending.fees if pricing.priced else None,
+        "kwh": spent.kwh,
+        "kind": spent.kind,
+        "co2_grams": carbon(spent, pricing.country).grams,
+        "money": money_of(cost, pricing.prices) + spending.fees if pricing.priced else None,
         "fees": spending.fees,
         "budget": spending.budget.text if spending.budget else None,
         "share": spending.share,
@@ -127,11 +130,12 @@ def _way(entry: Entry, result: Result | None, pricing: Pricing) -> Json:
         "worst": [],
     }
     if built is not None:
+        spent = energy(built.cost, pricing.prices.watts)
         found |= {
             "built": {
                 "seconds": built.cost.seconds,
-                "kwh": pricing.rates.kwh(built.cost),
-                "measured": built.cost.energy_joules is not None,
+                "kwh": spent.kwh,
+                "kind": spent.kind,
                 "bytes": sum(tree_size(artifact.path) for artifact in built.artifacts),
                 "artifacts": [artifact.id for artifact in built.artifacts],
             },
@@ -146,7 +150,7 @@ def _retained(entry: Entry) -> Json:
     """What tuning left of general ability: of the last thing that was tuned, against its base (``lavra tune``)."""
     for artifact in reversed(entry.built.artifacts if entry.built else ()):
         metrics = artifact.manifest.metrics
-        if "general_tasks_before" in metrics or "general_before" in metrics:
+        if "general_before" in metrics:
             return {name: value for name, value in metrics.items() if name.startswith(("general", "tasks"))}
     return {}
 
@@ -159,6 +163,7 @@ def _measured(result: Result, pricing: Pricing) -> Json:
     failures = Counter(kind for kind in result.failures if kind)
     return {
         "measures": {name: values for name, values in measures.items() if values["count"]},
+        "agreement": {name: _interval(one) for name, one in agreement(result.scores).items()},
         "latency": _latency(result),
         "memory": max((kept.memory for kept in result.kept), default=0),
         "per_answer": pricing.per_answer(result),
@@ -225,8 +230,7 @@ def _answers(question: Question, found: Sequence[Result]) -> Json:
     }
 
 
-def _piece(source: Any) -> Json:
-    assert isinstance(source, Evidence) or hasattr(source, "document")
+def _piece(source: Source | Evidence) -> Json:
     text = " ".join(source.text.split())
     return {"document": source.document, "text": text[:_PIECE] + ("…" if len(text) > _PIECE else "")}
 

@@ -16,7 +16,7 @@ def verdict(record: Json) -> dict[str, list[str]]:
     if decision is None:
         return {lang: WORDS["no_decision"][number].split(". ") for number, lang in enumerate(LANGUAGES)}
     ways = {way["name"]: way for way in record["ways"]}
-    sentences = [_take(decision, ways), _sure(decision), _cost(decision, ways)]
+    sentences = [_take(decision, ways), _sure(decision), _cost(record, ways)]
     return {language: [sentence[language] for sentence in sentences] for language in LANGUAGES}
 
 
@@ -53,14 +53,16 @@ def _sure(decision: Json) -> dict[str, str]:
     return say("tied", best=decision["best"], others=others, p=f"{nearest['p']:.2g}", needed=needed, **given)
 
 
-def _cost(decision: Json, ways: Mapping[str, Json]) -> dict[str, str]:
-    costs = {name: cost for name, cost in decision["cost"].items() if name in ways and ways[name]["answered"]}
-    cheapest = min(costs, key=lambda name: costs[name])
-    if cheapest == decision["chosen"] or not costs[cheapest] > 0:
-        return say("cheapest")
-    times = costs[decision["chosen"]] / costs[cheapest]
-    quality = interval(ways[cheapest]["measures"]["quality"])
-    return say("costs_more", times=f"{times:.2g}", other=cheapest, quality=quality)
+def _cost(record: Json, ways: Mapping[str, Json]) -> dict[str, str]:
+    decision, currency = record["decision"], record["currency"]
+    costs = {name: cost for name, cost in decision["cost"].items() if cost is not None}
+    own, least = costs[decision["chosen"]], min(costs, key=lambda name: costs[name])
+    money = decision["by"] == "money"
+    if costs[least] == own:
+        return say("cheapest", own=f"{own:.3g}", currency=currency) if money else say("quickest")
+    quality = interval(ways[least]["measures"]["quality"])
+    given = {"other": least, "least": f"{costs[least]:.2g}", "quality": quality}
+    return say("dearer", own=f"{own:.2g}", currency=currency, **given) if money else say("slower", **given)
 
 
 def interval(values: Json) -> str:

@@ -30,10 +30,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "(bootstrap sobre as perguntas). {by}",
     ),
     "by_quality": (
-        "Quality is the share of the right answer's words that the reply holds; where nothing answers the question, 1 "
-        "for refusing and 0 for not refusing.",
-        "Qualidade é a parte das palavras da resposta certa que a resposta contém; onde nada responde à pergunta, 1 "
-        "para quem recusa e 0 para quem não recusa.",
+        "Quality is the share of the right answer's words that the reply holds, function words and the question's own "
+        "aside; where nothing answers the question, 1 for refusing and 0 for not refusing.",
+        "Qualidade é a parte das palavras da resposta certa que a resposta contém, sem contar palavras gramaticais e "
+        "as da própria pergunta; onde nada responde à pergunta, 1 para quem recusa e 0 para quem não recusa.",
     ),
     "by_other": (
         "Quality is the measure {measure}; where nothing answers the question, 1 for refusing and 0 for not refusing.",
@@ -63,15 +63,25 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "money": ("{currency} for 1,000 answers", "{currency} por 1.000 respostas"),
     "estimated": (
         "Energy marked ~ is estimated from the processor's time and the watts that [prices] declares; the rest was "
-        "measured by the machine. Memory is what the whole process held while answering.",
+        "measured by the machine. CO₂ is by the mean intensity of a year ({country}). Memory is what the whole process "
+        "held while answering.",
         "A energia marcada com ~ é estimada pelo tempo de processador e pelos watts declarados em [prices]; o resto "
-        "foi medido pela máquina. A memória é a do processo inteiro enquanto respondia.",
+        "foi medido pela máquina. O CO₂ é pela intensidade média de um ano ({country}). A memória é a do processo "
+        "inteiro enquanto respondia.",
     ),
+    "world": ("the world", "o mundo"),
     "unpriced": (
         "Money is not told: [prices] of lavra.toml says no prices.",
         "Não se fala de dinheiro: [prices] em lavra.toml não diz preços.",
     ),
     "measures": ("All measures", "Todas as medidas"),
+    "judge": ("Whether to believe the judge", "Se o juiz merece confiança"),
+    "judge_note": (
+        "Rank correlation (Spearman) of the grades of {judge} with the other measures; near 0, the grades mean "
+        "something else, or nothing. It was asked about each reply twice, with the positions swapped: {counts}.",
+        "Correlação de postos (Spearman) das notas de {judge} com as outras medidas; perto de 0, as notas dizem outra "
+        "coisa, ou nada. Cada resposta lhe foi mostrada duas vezes, com as posições trocadas: {counts}.",
+    ),
     "failures": ("What went wrong", "O que deu errado"),
     "right": ("right", "certas"),
     "error": ("no reply", "sem resposta"),
@@ -193,13 +203,18 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "; about {count} questions would, if the difference is as large as it seems",
         "; umas {count} perguntas separariam, se a diferença for tão grande quanto parece",
     ),
-    "cheapest": (
-        "It is also the cheapest of all ways to ask.",
-        "É também o caminho mais barato de perguntar.",
+    "quickest": ("No other way answers faster.", "Nenhum outro caminho responde mais depressa."),
+    "slower": (
+        "The quickest is {other}, with {least} s an answer and a quality of {quality}.",
+        "O mais rápido é {other}, com {least} s por resposta e qualidade {quality}.",
     ),
-    "costs_more": (
-        "It costs {times} times as much an answer as {other}, the cheapest, whose quality is {quality}.",
-        "Custa por resposta {times} vezes o que custa {other}, o mais barato, cuja qualidade é {quality}.",
+    "cheapest": (
+        "1,000 answers cost {own} {currency}, and no other way is cheaper.",
+        "1.000 respostas custam {own} {currency}, e nenhum outro caminho é mais barato.",
+    ),
+    "dearer": (
+        "1,000 answers cost {own} {currency}; with {other}, the cheapest, {least}, for a quality of {quality}.",
+        "1.000 respostas custam {own} {currency}; com {other}, o mais barato, {least}, com qualidade {quality}.",
     ),
 }  # fmt: skip
 
