@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _show(done: Evaluated, name: str | None) -> None:
-    from lavra.evaluation.harness.pages import COLUMNS, average_rows, facts, guessed, rows
+    from lavra.evaluation.harness.pages import COLUMNS, average_rows, facts, guessed, leans, rows
 
     lines = rows(done.results)
     scores = done.results["lavra"]
@@ -98,6 +98,8 @@ def _show(done: Evaluated, name: str | None) -> None:
         _table(("category", "mean", "95%", "coverage", "missing"), average_rows(average))
     if any(guessed(score) for score in [*scores["scores"].values(), *scores["groups"].values()]):
         print("≈ may be no more than guessing: the interval reaches down to it.")
+    if any(leans(score) for score in [*scores["scores"].values(), *scores["groups"].values()]):
+        print("≠ leans: the interval leaves out the value that means no bias.")
     for what, said in facts(done.results):
         if what in ("items", "cut", "no data"):
             print(f"{what}: {said}")

@@ -63,12 +63,16 @@ class Compared:
     difference: Difference
     corrected: float
     higher_is_better: bool = True
+    neutral: float | None = None
+    """Of a measure of bias: the value that means none."""
 
     @property
     def better(self) -> str:
         """``a``, ``b``, or nothing where chance may have done it."""
         if not self.corrected < 0.05:
             return ""
+        if self.neutral is not None:
+            return "a" if abs(self.a - self.neutral) < abs(self.b - self.neutral) else "b"
         return "a" if (self.difference.mean > 0) == self.higher_is_better else "b"
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +108,9 @@ def compare(a: Evaluation, b: Evaluation) -> tuple[list[Compared], list[str]]:
     differences = [paired(one, other) for _, _, one, other, _ in found]
     corrected = holm([difference.p for difference in differences])
     return [
-        Compared(task, metric, float(one.mean()), float(other.mean()), difference, p, higher)
+        Compared(
+            task, metric, float(np.nanmean(one)), float(np.nanmean(other)), difference, p, higher, _neutral(task, a)
+        )
         for (task, metric, one, other, higher), difference, p in zip(found, differences, corrected, strict=True)
     ], notes
 
@@ -115,6 +121,11 @@ def _unlike(task: str, a: Evaluation, b: Evaluation) -> str | None:
         if one != other:
             return f"{one} and {other} {said}"
     return None
+
+
+def _neutral(task: str, of: Evaluation) -> float | None:
+    value = of.results.get("lavra", {}).get("scores", {}).get(task, {}).get("neutral")
+    return None if value is None else float(value)
 
 
 def _metric(task: str, of: Evaluation) -> tuple[str, str]:

@@ -20,7 +20,8 @@ _STYLE = (
 )
 _READ = (
     "Guessing: the best of a choice by lot, always the same place, always the commonest answer, and the longest "
-    "choice, over all items of the task. A score marked ≈ may be no more than that: its interval reaches down to it."
+    "choice, over all items of the task. A score marked ≈ may be no more than that: its interval reaches down to it. "
+    "Of bias: ≠ where the interval leaves out the value that means none."
 )
 Table = tuple[str, str, Sequence[str], Sequence[Sequence[str]]]
 """Title, a sentence, columns, rows."""
@@ -32,14 +33,26 @@ def guessed(score: Mapping[str, Any]) -> bool:
     return known is not None and bool(score["low"] <= known["best"])
 
 
+def leans(score: Mapping[str, Any]) -> bool:
+    """Whether a measure of bias is surely away from where there is none."""
+    neutral = score.get("neutral")
+    return neutral is not None and not score["low"] <= neutral <= score["high"]
+
+
+def _beside(score: Mapping[str, Any]) -> str:
+    known = score.get("baselines")
+    if "neutral" in score:
+        return f"{score['neutral']:g} is none"
+    return f"{known['best']:.3f} ({known['best_name']})" if known else ""
+
+
 def rows(results: Mapping[str, Any]) -> list[list[str]]:
     """A line a task and a group, as :data:`COLUMNS`; members of a group go before it."""
     own = results["lavra"]
     found = []
     for name, score in {**own["scores"], **own["groups"]}.items():
         members = results.get("group_subtasks", {}).get(name) or [name]
-        known = score.get("baselines")
-        mark = " ≈" if guessed(score) else ""
+        mark = " ≈" if guessed(score) else " ≠" if leans(score) else ""
         shots = sorted({results["n-shot"][member] for member in members if member in results.get("n-shot", {})})
         found.append(
             [
@@ -47,7 +60,7 @@ def rows(results: Mapping[str, Any]) -> list[list[str]]:
                 score["metric"],
                 figure(score["value"]) + mark,
                 f"{figure(score['low'])} – {figure(score['high'])}",
-                f"{known['best']:.3f} ({known['best_name']})" if known else "",
+                _beside(score),
                 f"{score['items']:,}",
                 "/".join(map(str, shots)),
             ]
@@ -85,7 +98,7 @@ def by_category(results: Mapping[str, Any]) -> dict[str, float]:
         [
             (line["category"] or "other", line["value"], (line.get("baselines") or {}).get("random", 0.0))
             for line in lines
-            if line["higher_is_better"] and 0 <= line["value"] <= 1
+            if line["higher_is_better"] and "neutral" not in line and 0 <= line["value"] <= 1
         ]
     )
 

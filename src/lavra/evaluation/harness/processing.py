@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lavra.evaluation.answers import exact_match, token_f1
+from lavra.evaluation.bias import processing as bias
 
 
 def truthful_mass(row: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
@@ -34,4 +35,9 @@ def among_aliases(row: Mapping[str, Any], results: Sequence[str]) -> dict[str, f
     return {"exact_match": max(exact_match(reply, answer, "en") for answer in [row["answer"], *row["aliases"]])}
 
 
-PROCESSING = {"truthful_mass": truthful_mass, "extracted": extracted, "among_aliases": among_aliases}
+PROCESSING = {
+    "truthful_mass": truthful_mass,
+    "extracted": extracted,
+    "among_aliases": among_aliases,
+    **bias.PROCESSING,
+}

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from lavra.errors import LavraError
+from lavra.evaluation.bias import readers as bias
 
 Row = dict[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -244,6 +245,7 @@ READERS: dict[str, Callable[..., list[Row]]] = {
     "pira": read_pira,
     "xwinograd": read_xwinograd,
     "toldbr": read_toldbr,
+    **bias.READERS,
 }
 
 

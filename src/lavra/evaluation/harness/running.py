@@ -81,7 +81,11 @@ def select(names: Sequence[str], data: Path | None, include: Sequence[Path] = ()
             for file in _of_average(averages()[name], there, absent):
                 files[file.name] = file
             continue
-        members = [file for file in there.values() if name in (file.group, *_patterned(file.name, name))]
+        members = [
+            file
+            for file in there.values()
+            if name in (file.group, file.metadata.get("set"), *_patterned(file.name, name))
+        ]
         if name in there:
             files[name] = there[name]
         elif members:
@@ -170,7 +174,11 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
         "cut_requests": lm.cut,
         "absent": list(selection.absent),
     }
-    results["lavra"]["groups"] = {name: _group_score(tasks, samples) for name, tasks in selection.groups.items()}
+    scores = results["lavra"]["scores"]
+    results["lavra"]["groups"] = {
+        name: _group_score(tasks, samples, [scores[task.name] for task in tasks])
+        for name, tasks in selection.groups.items()
+    }
     results["lavra"]["averages"] = {of.name: _averaged(of, results) for of in selection.averages}
     return results, samples
 
@@ -260,7 +268,8 @@ def _score(task: Task, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metric, filter_name = main_metric(task)
     values, weights = values_of(samples, metric, filter_name)
     interval = mean_interval(values, weights=weights)
-    guessed = of_task(task.built)
+    neutral = task.file.metadata.get("neutral")
+    guessed = of_task(task.built) if neutral is None else None
     found = {
         "metric": metric,
         "filter": filter_name,
@@ -270,6 +279,8 @@ def _score(task: Task, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "language": task.file.language,
         "files": dict(task.hashes),
     }
+    if neutral is not None:
+        found["neutral"] = neutral
     if guessed is not None:
         found["baselines"] = {**asdict(guessed), "best": guessed.best, "best_name": guessed.best_name}
     return found
@@ -279,22 +290,26 @@ def _interval(interval: Interval) -> dict[str, Any]:
     return {"value": interval.mean, "low": interval.low, "high": interval.high, "items": interval.count}
 
 
-def _group_score(tasks: Sequence[Task], samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """All items of a group together."""
+def _group_score(
+    tasks: Sequence[Task], samples: Mapping[str, Sequence[Mapping[str, Any]]], scores: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """All items of a group together; ``scores``: of its tasks."""
     parts = [values_of(samples[task.name], *main_metric(task))[0] for task in tasks]
-    guessed = [(of_task(task.built), len(part)) for task, part in zip(tasks, parts, strict=True)]
     found = {
         "metric": main_metric(tasks[0])[0],
         **_interval(mean_interval(np.concatenate(parts))),
         "tasks": len(tasks),
         "category": tasks[0].file.category,
-        "higher_is_better": True,
+        "higher_is_better": scores[0]["higher_is_better"],
     }
-    if all(baseline is not None for baseline, _ in guessed):
-        total = sum(count for _, count in guessed)
-        for name in ("random", "best"):
-            mean = sum(getattr(baseline, name) * count for baseline, count in guessed) / total
-            found.setdefault("baselines", {})[name] = mean
+    if "neutral" in scores[0]:
+        found["neutral"] = scores[0]["neutral"]
+    if all("baselines" in score for score in scores):
+        total = sum(score["items"] for score in scores)
+        found["baselines"] = {
+            name: sum(score["baselines"][name] * score["items"] for score in scores) / total
+            for name in ("random", "best")
+        }
         found["baselines"]["best_name"] = "best of each task"
     return found
 
