@@ -71,3 +71,27 @@ def test_a_part_of_the_questions_has_its_own_scores() -> None:
     part = scores.only(lambda question: question.answerable)
     assert [question.id for question in part.questions] == ["q1"]
     assert part.interval("token_f1").mean == 1
+
+
+def test_similarity_is_the_cosine_with_the_nearest_right_answer() -> None:
+    class Letters:
+        """Texts as the unit vector of how often each letter stands in them."""
+
+        name, dimension, sha256 = "letters", 26, ""
+
+        def documents(self, texts: list[str]) -> np.ndarray:
+            counts = np.array([[text.lower().count(chr(97 + letter)) for letter in range(26)] for text in texts], float)
+            return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+        queries = documents
+
+    asked = [
+        Question("a", "?", ("cccc", "ab"), (Source("d"),)),
+        Question("b", "?", ("ab",), (Source("d"),)),
+        Question("c", "?"),
+    ]
+    replies = [Reply("a", "a [1]"), Reply("b", "ab", refused=True), Reply("c", "ab")]
+    found = measure(asked, replies, embedder=Letters()).values["similarity"]
+    assert found[0] == pytest.approx(1 / np.sqrt(2))
+    assert found[1] == 0
+    assert math.isnan(found[2])
