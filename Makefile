@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOCS ?=
+STUDY ?= yes
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test check format constraints chromium clean
 
 demo: $(VENV)/installed
-	$(BIN)/lavra demo $(if $(DOCS),"$(DOCS)")
+	$(BIN)/lavra demo $(if $(DOCS),"$(DOCS)") $(if $(filter no,$(STUDY)),--no-study)
 
 test: check chromium
 	$(BIN)/python -m pytest

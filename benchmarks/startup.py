@@ -34,7 +34,7 @@ def first_answer() -> tuple[float, float, str]:
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("lavra")), "demo", "--no-serve"],
+            [str(Path(sys.executable).with_name("lavra")), "demo", "--no-study", "--no-serve"],
             cwd=place,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Questions and answers: ``lavra questions``, ``ask``, ``serve``, and ``demo`` for all of it at once."""
+"""Questions and answers: ``lavra questions``, ``ask`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -189,62 +189,7 @@ def _serve(here: Workspace, host: str | None, port: int | None, *, insecure: boo
     leave("Stopped. `lavra serve` starts it again.", 0)
 
 
-def demo(
-    documents: Annotated[Path | None, typer.Argument(help="A folder of your own; by default Lavra's manual.")] = None,
-    directory: Annotated[Path, typer.Option(help="Where the demo's workspace is made.")] = Path("lavra-demo"),
-    question: Annotated[str | None, typer.Option(help="The question to ask; by default one of its own.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port to serve on.")] = None,
-    stay: Annotated[
-        bool, typer.Option("--serve/--no-serve", help="Serve until Ctrl-C, or stop after the answer.")
-    ] = True,
-) -> None:
-    """See all of it at once: pull the models, ingest, index, serve, and answer a first question."""
-    from lavra.cli.console import err, progress, show_answer
-    from lavra.workspace import demo as demonstration
-    from lavra.workspace.running import Running
-
-    if documents is not None and not documents.exists():
-        raise LavraError(f"{documents} does not exist: give a folder of documents.")
-    with progress() as report:
-        here = demonstration.build(documents, directory, progress=report)
-    ready = here.ready()
-    metrics = here.store.get(ready.manifest.inputs["corpus"]).manifest.metrics
-    print(f"Indexed {metrics['documents']} documents in {here.root}.")
-    running = Running(here)
-    first = question or next(iter(running.example_questions()), None)
-
-    def answer() -> None:
-        from lavra.assistants.events import Message
-
-        if first is None:
-            print("No example question fits these documents: ask one of your own on the page.")
-            return
-        print(f"\n> {first}\n")
-        assistant = next(iter(running.assistants.values()))
-        show_answer(assistant.answer([Message("user", first)], roles=frozenset({"public"})))
-        print(flush=True)
-
-    if not stay:
-        answer()
-        return
-    from threading import Thread
-
-    from lavra.serving.serve import run
-
-    def on_ready(address: str) -> None:
-        print(f"Serving at {address}", flush=True)
-
-        def first_answer() -> None:
-            answer()
-            err.print(f"[dim]More at {address} — Ctrl-C stops; `lavra -h` shows every step by itself.[/dim]")
-
-        Thread(target=first_answer, daemon=True).start()
-
-    run(running, None, port, settings=here.settings.serve, on_ready=on_ready)
-    leave("Stopped. `lavra demo` starts it again; what was built is kept.", 0)
-
-
 def register(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    for function in (questions, ask, serve, demo):
+    for function in (questions, ask, serve):
         app.command()(cast(Any, function))

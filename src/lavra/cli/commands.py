@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lavra.cli import aligning, answering, documents, encoders, evaluating, keeping, studying, tuning
+from lavra.cli import aligning, answering, demonstrating, documents, encoders, evaluating, keeping, studying, tuning
 from lavra.cli.models import models_app
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 documents.register(app)
 answering.register(app)
+demonstrating.register(app)
 keeping.register(app)
 tuning.register(app)
 encoders.register(app)

@@ -22,7 +22,8 @@ from lavra.workspace.questions import examples
 from lavra.workspace.workspace import UPLOADS, Workspace
 
 if TYPE_CHECKING:
-    from lavra.assistants.assistant import Assistant, BareModel
+    from lavra.assistants.assistant import Assistant
+    from lavra.assistants.events import Answering
     from lavra.inference.embedder import Embedder
     from lavra.retrieval.passage import Passage
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 class Running:
     """Implements ``lavra.serving.services.Services`` on a workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, chosen: Answering | None = None) -> None:
+        """``chosen``: what answers in place of the workspace's own assistant: the way that a study recommends."""
         self.workspace = workspace
+        self._chosen = chosen
         self._adapted = self._over_adapters()
         self._assistant = workspace.assistant()  # the last one made is the one that is called "assistant"
         for name in workspace.adapters:
@@ -39,13 +42,14 @@ class Running:
                 raise LavraError(f"an adapter cannot be called {name}, which is served already: give it another name.")
 
     @cached_property
-    def assistants(self) -> Mapping[str, Assistant | BareModel]:
-        """The workspace's assistant, and its model alone under the model's own name; each of its adapters alone under
-        the adapter's name, and with the documents under ``workspace:adapter`` if the store knows where it came from."""
+    def assistants(self) -> Mapping[str, Answering]:
+        """The workspace's assistant (the chosen one, if one was chosen), and its model alone under the model's own
+        name; each of its adapters alone under the adapter's name, and with the documents under ``workspace:adapter``
+        if the store knows where it came from."""
         from lavra.assistants.assistant import BareModel
 
         engine, sampling = self.workspace.engine, self._assistant.settings.sampling
-        found: dict[str, Assistant | BareModel] = {self._assistant.name: self._assistant}
+        found: dict[str, Answering] = {self._assistant.name: self._chosen or self._assistant}
         found[engine.name] = BareModel(engine.name, engine, sampling)
         for name in engine.adapters:
             found[name] = BareModel(name, engine.using(name), sampling)

@@ -25,7 +25,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding
 h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2rem 0 .4rem}h3{font-size:1rem;margin:1.2rem 0 .3rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.85rem}
 td,th{padding:.3rem .6rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid #e5e7eb}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th{vertical-align:bottom}td.n,th.n{text-align:right}td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 tr.chosen td{background:#eff6ff;font-weight:600}
 .decision{border-left:4px solid #1d4ed8;background:#eff6ff;padding:.6rem 1rem;font-size:1.05rem}
 .note{color:#4b5563;font-size:.85rem}svg{width:100%;height:auto}
@@ -153,14 +153,12 @@ def _costs(record: Json) -> list[str]:
         if not way.get("measures"):
             continue
         late, built, each = way["latency"], way.get("built", {}), way["per_answer"]
-        speed = way["measures"].get("tokens_per_second", {}).get("mean")
         rows.append(
             (
                 False,
                 [
                     escape(way["name"]),
-                    *(_number(late.get(name)) for name in head[1:5]),
-                    _number(speed),
+                    *(_number(late.get(name)) for name in head[1:6]),
                     human_bytes(way["memory"]) if way["memory"] else "–",
                     human_bytes(built["bytes"]) if built.get("bytes") else "–",
                     _minutes(built.get("seconds", 0.0)),
@@ -226,7 +224,7 @@ def _retained(record: Json) -> list[str]:
     for way in record["ways"]:
         kept = way.get("retained") or {}
         if "general_before" in kept and "general_after" in kept:
-            tasks = f"{kept['tasks_before']:.0%} → {kept['tasks_after']:.0%}" if "tasks_after" in kept else "–"
+            tasks = f"{kept['tasks_before']:.0f} → {kept['tasks_after']:.0f}" if "tasks_after" in kept else "–"
             bits = f"{kept['general_before']:.4f} → {kept['general_after']:.4f}"
             rows.append((False, [escape(way["name"]), bits, tasks]))
     if not rows:

@@ -28,6 +28,9 @@ _PIECE = 600
 _TOPICS = 20
 """Topics, and documents, that are shown: those with the most questions."""
 
+_TIMES = ("first_token", "seconds", "tokens_per_second")
+"""Measures of which the table of times says more than their means."""
+
 Json = dict[str, Any]
 
 
@@ -162,7 +165,7 @@ def _measured(result: Result, pricing: Pricing) -> Json:
     measures = {name: _interval(mean_interval(values)) for name, values in result.scores.values.items()}
     failures = Counter(kind for kind in result.failures if kind)
     return {
-        "measures": {name: values for name, values in measures.items() if values["count"]},
+        "measures": {name: values for name, values in measures.items() if values["count"] and name not in _TIMES},
         "agreement": {name: _interval(one) for name, one in agreement(result.scores).items()},
         "latency": _latency(result),
         "memory": max((kept.memory for kept in result.kept), default=0),
@@ -185,6 +188,8 @@ def _latency(result: Result) -> Json:
         "first_p95": float(np.quantile(first, 0.95)),
         "whole_p50": float(np.quantile(whole, 0.5)),
         "whole_p95": float(np.quantile(whole, 0.95)),
+        # Of the whole answer: one that is shown when it is checked has its first words and its last at once.
+        "tokens_per_second": sum(reply.completion_tokens for reply in replies) / max(1e-9, sum(whole)),
     }
 
 
