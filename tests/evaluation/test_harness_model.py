@@ -18,7 +18,7 @@ from tiny_decoders import WORDS, tiny_decoder  # noqa: E402
 from lavra.evaluation.harness.extra import require_harness  # noqa: E402
 from lavra.evaluation.harness.model import HarnessModel  # noqa: E402
 from lavra.evaluation.harness.room import Room  # noqa: E402
-from lavra.evaluation.harness.running import Selection, Settings, evaluate  # noqa: E402
+from lavra.evaluation.harness.running import RESAMPLES, Selection, Settings, evaluate  # noqa: E402
 from lavra.evaluation.harness.task_files import TaskFile, build_task  # noqa: E402
 
 require_harness()
@@ -176,7 +176,7 @@ def test_the_metrics_of_whole_tasks_are_the_same(directory: Callable[[str], Path
     for built in again.values():
         built.set_fewshot_seed(1234)
     same_items = {task: [row["doc_id"] for row in rows] for task, rows in samples.items()}
-    judged = ask(theirs, {"tasks": again, "groups": {}, "group_map": {}}, samples=same_items, bootstrap_iters=1000)
+    judged = ask(theirs, {"tasks": again, "groups": {}, "group_map": {}}, samples=same_items, bootstrap_iters=RESAMPLES)
     for task in ("chosen", "continued", "written"):
         mine, other = results["results"][task], judged["results"][task]
         assert mine.keys() == other.keys()

@@ -30,6 +30,7 @@ ITEMS = {
     "arc_easy": 2376, "arc_challenge": 1172, "piqa": 1838, "boolq": 3270, "winogrande": 1267, "openbookqa": 500,
     "lambada_openai": 5153, "gsm8k": 1319, "truthfulqa_mc1": 790, "truthfulqa_mc2": 790, "bbh_snarks": 178,
     "mmlu_anatomy": 135, "commonsense_qa": 1221, "assin2_rte": 2448, "faquad": 63, "pira_mcq": 227, "toldbr": 21000,
+    "triviaqa_sm_sub": 3000,
 }  # fmt: skip
 """Of each set, by its makers' count."""
 

@@ -29,9 +29,7 @@ def read_winobias(path: Path) -> list[Row]:
     """Zhao et al. 2018: a sentence with the pronoun that the occupation's stereotype expects, and the same with the
     other. ``path``: of the file of the first; that of the second lies beside it."""
     other = path.with_name(path.name.replace("pro_", "anti_"))
-    pairs = zip(
-        path.read_text(encoding="utf-8").splitlines(), other.read_text(encoding="utf-8").splitlines(), strict=True
-    )
+    pairs = zip(_lines(path), _lines(other), strict=True)
     found = [[_MARKS.sub("", sentence).strip() for sentence in pair] for pair in pairs]
     return [{"choices": pair, "gold": 0} for pair in found if pair[0] != pair[1]]
 
@@ -40,9 +38,7 @@ def read_minimal_pairs(path: Path) -> list[Row]:
     """MT-GenEval's counterfactual sentences (Currey et al. 2022): as a masculine and as a feminine one. ``path``: of
     the masculine ones; the feminine lie beside them, line by line."""
     other = path.with_name(path.name.replace("masculine", "feminine"))
-    pairs = zip(
-        path.read_text(encoding="utf-8").splitlines(), other.read_text(encoding="utf-8").splitlines(), strict=True
-    )
+    pairs = zip(_lines(path), _lines(other), strict=True)
     return [{"choices": [one.strip(), two.strip()], "gold": 0} for one, two in pairs if one.strip() != two.strip()]
 
 
@@ -51,7 +47,7 @@ def read_bbq(path: Path, condition: str) -> list[Row]:
     (disambig). ``stereotype``: the answer that agrees with it: of a negative question the stereotyped group, else the
     other; ``unknown``: that nobody can tell."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _lines(path):
         row = json.loads(line)
         if row["context_condition"] != condition:
             continue
@@ -73,6 +69,10 @@ def read_bbq(path: Path, condition: str) -> list[Row]:
             }
         )
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
 READERS: dict[str, Callable[..., list[Row]]] = {

@@ -49,7 +49,7 @@ def _samples(directory: Path, task: str) -> list[dict[str, Any]]:
     paths = sorted([*directory.glob(f"samples_{task}.jsonl"), *directory.glob(f"samples_{task}_2*.jsonl")])
     if not paths:
         return []
-    return [json.loads(line) for line in paths[-1].read_text(encoding="utf-8").splitlines() if line]
+    return [json.loads(line) for line in paths[-1].read_text(encoding="utf-8").split("\n") if line]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def read_json(path: Path, field: str | None = None) -> list[Row]:
     if text.lstrip()[:1] == "[" or field is not None:
         value = json.loads(text)
         return list(value[field] if field is not None else value)
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [json.loads(line) for line in text.split("\n") if line.strip()]  # U+2028 is a character here
 
 
 def read_csv(path: Path, delimiter: str = ",", names: Sequence[str] | None = None) -> list[Row]:
@@ -182,7 +182,7 @@ def read_xwinograd(path: Path, language: str) -> list[Row]:
     """Tikhonov and Ryabinin 2021: a sentence with a pronoun, and whom it may stand for. ``context_options``: the
     sentence up to the pronoun, which is replaced by either; ``continuation``: what follows."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         name, _, _, sentence, words, pronoun, candidates = line.split("\t")[:7]
         if name != language:
             continue

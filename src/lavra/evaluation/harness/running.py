@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 SEED = 1234
 """Of examples, items and sampling: the harness's default."""
-_RESAMPLES = 1000
+RESAMPLES = 200
+"""Of the harness's own standard errors where it has no formula (F1, perplexity); intervals are computed here."""
 _SHOWN = 5
 """Items of a task whose prompts are kept: with examples before them all of them would fill a disk."""
 
@@ -150,7 +151,7 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
             lm,
             given,
             samples=_drawn(selection.tasks, settings),
-            bootstrap_iters=_RESAMPLES,
+            bootstrap_iters=RESAMPLES,
             apply_chat_template=settings.chat,
             fewshot_as_multiturn=settings.chat,
         )
@@ -164,7 +165,7 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
         "limit": settings.limit,
         "random_seed": settings.seed,
         "fewshot_seed": settings.seed,
-        "bootstrap_iters": _RESAMPLES,
+        "bootstrap_iters": RESAMPLES,
         "apply_chat_template": settings.chat,
     }
     results["lm_eval_version"] = harness_version()
