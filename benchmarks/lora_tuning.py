@@ -55,7 +55,6 @@ def lavra(name: str, directory: Path, options: argparse.Namespace, pipe: Connect
     from lavra.training.callbacks import Callback, Step
     from lavra.training.loader import ShuffledLoader
     from lavra.training.loop import Trainer
-    from lavra.training.recompute import recompute_mlps
     from lavra.training.run import RunDirectory
     from lavra.training.settings import TrainSettings
 
@@ -66,14 +65,12 @@ def lavra(name: str, directory: Path, options: argparse.Namespace, pipe: Connect
         model.requires_grad_()
     else:
         attach(model, AdapterConfig(rank=16, alpha=32.0), named_as(model, directory)[1])
-    if name == "QLoRA":
-        recompute_mlps(model)
     cuts = data["cuts"]
     examples = [Example(data["ids"][start:end], data["weights"][start:end]) for start, end in pairwise(cuts)]
     rows = PackedRows(examples, options.length)
     settings = TrainSettings(
         steps=10_000, batch_tokens=options.batch, micro_tokens=options.micro, learning_rate=2e-4, save_every=100_000,
-        weight_decay=0.0,
+        weight_decay=0.0, checkpointing=name == "QLoRA",
     )  # fmt: skip
 
     class Turns(Callback):

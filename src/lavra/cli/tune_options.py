@@ -69,7 +69,9 @@ class TuneOptions:
     learning_rate: Annotated[float | None, _how(help="By default one for the method.")] = None
     batch_tokens: Annotated[int | None, _how(min=16, help="Tokens of a step.")] = None
     micro_tokens: Annotated[int | None, _how(min=16, help="Tokens computed at once: memory.")] = None
-    checkpointing: Annotated[bool, _how("--checkpointing", help="Less memory, a third more time.")] = False
+    checkpointing: Annotated[
+        bool, _how("--checkpointing", help="Less memory, a third more time; qlora does so by itself.")
+    ] = False
     seed: Annotated[int, _how(min=0)] = 0
     together: Annotated[int, _how("--processes", min=1, help="Processes that train together.")] = 1
     distributed: Annotated[

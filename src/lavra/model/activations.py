@@ -34,8 +34,6 @@ class Activations:
     all: int
     checkpointed: int
     """If each block keeps only its input and computes the rest again (Chen et al. 2016)."""
-    mlps_checkpointed: int
-    """If each block's MLP and its norm do so; what they read is kept by the residual connection beside them."""
 
 
 def count_activations(config: ModelConfig, batch: int, context: int, dtype: torch.dtype) -> Activations:
@@ -43,18 +41,16 @@ def count_activations(config: ModelConfig, batch: int, context: int, dtype: torc
     images, an encoder-decoder a source and a target of ``context`` tokens each."""
     model = empty_model(_unpatterned(config)).to(dtype).train()
     ledger = _Ledger({parameter.untyped_storage()._cdata for parameter in model.parameters()})
-    whole, mlps = _Share(ledger), _Share(ledger)
+    share = _Share(ledger)
     with ExitStack() as stack:
         for owner in (model, *(getattr(model, name, None) for name in ("encoder", "vision"))):
             for block in owner.blocks if owner is not None else ():
-                for share, module in ((whole, block), (mlps, getattr(block, "mlp", None))):
-                    if module is not None:
-                        stack.callback(module.register_forward_pre_hook(share.enter).remove)
-                        stack.callback(module.register_forward_hook(share.leave).remove)
+                stack.callback(block.register_forward_pre_hook(share.enter).remove)
+                stack.callback(block.register_forward_hook(share.leave).remove)
         stack.enter_context(saved_tensors_hooks(ledger.pack, lambda tensor: tensor))
         stack.enter_context(_Kernels())
         _pass(model, batch, context)
-    return Activations(ledger.total, whole.checkpointed, mlps.checkpointed - mlps.inputs)
+    return Activations(ledger.total, share.checkpointed)
 
 
 def _unpatterned(config: ModelConfig) -> ModelConfig:

@@ -49,6 +49,14 @@ def cut(lengths: list[list[int]], heads: int, causal: bool) -> Iterator[list[Pie
 Masks = dict[tuple[int, int], Tensor]
 
 
+def kept_bytes(tokens: int, length: float, heads: int, dtype: torch.dtype) -> int:
+    """Of the weights that a causal layer keeps for ``tokens`` in texts of ``length``."""
+    if length > _KEPT:
+        return 0
+    count = -(-length // _PIECE)
+    return round(tokens * heads * length * (count + 1) / (2 * count) * dtype.itemsize)
+
+
 def attend_texts(
     q_BHTD: Tensor,
     k_BKTD: Tensor,

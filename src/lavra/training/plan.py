@@ -21,11 +21,12 @@ from lavra.model.config import ModelConfig
 from lavra.model.counts import count_operations
 from lavra.model.describe import human, human_count
 from lavra.model.heads import unembedding_weight
+from lavra.model.kernels import products_are_faster
 from lavra.model.quantised import QuantisedLinear
+from lavra.model.texts import kept_bytes
 from lavra.model.vocabulary_chunks import chunk_bytes
 from lavra.objectives.objective import PADDING, Batch
 from lavra.training.hardware import matrix_peak, memory_available, watts
-from lavra.training.recompute import mlps_are_recomputed
 from lavra.training.settings import TrainSettings
 
 ASSUMED_SHARE = 0.4
@@ -161,7 +162,7 @@ def make_plan(
         steps=steps,
         tokens=tokens,
         operations=operations,
-        memory=_memory(model, settings, longest, dtype, ranks) | {"of other models or copies": beside},
+        memory=_memory(model, settings, longest, context, dtype, ranks) | {"of other models or copies": beside},
         available=_available(device, parameters),
         peak=peak,
         dtype=str(dtype).removeprefix("torch."),
@@ -180,7 +181,9 @@ def _available(device: torch.device, parameters: list[Any]) -> int | None:
     return None if free is None else free + sum(p.numel() * p.element_size() for p in parameters)
 
 
-def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torch.dtype, ranks: int) -> dict[str, int]:
+def _memory(
+    model: nn.Module, settings: TrainSettings, longest: int, context: float, dtype: torch.dtype, ranks: int
+) -> dict[str, int]:
     weights = masters = trained = 0
     for parameter in model.parameters():
         weights += parameter.numel() * parameter.element_size()
@@ -202,14 +205,23 @@ def _memory(model: nn.Module, settings: TrainSettings, longest: int, dtype: torc
         length = max(1, min(longest, micro, config.context_length))
         kept = count_activations(config, max(1, micro // length), length, dtype)
         activations = kept.checkpointed if settings.checkpointing else kept.all
-        if not settings.checkpointing and mlps_are_recomputed(model):
-            activations = kept.mlps_checkpointed
+        if not settings.checkpointing:
+            activations += _attention_weights(config, micro, context, next(iter(model.parameters())).device, dtype)
         if config.head in ("language", "masked"):
             logits = micro * config.vocabulary_size * dtype.itemsize
             loss = min(chunk_bytes(unembedding_weight(cast(Model, model))), logits)
             if trained > config.vocabulary_size * config.width:
                 loss += 4 * config.vocabulary_size * config.width
     return found | {"activations": activations, "loss": loss}
+
+
+def _attention_weights(
+    config: ModelConfig, tokens: int, context: float, device: torch.device, dtype: torch.dtype
+) -> int:
+    """Bytes of the weights that attention over packed texts keeps."""
+    if not products_are_faster(device, dtype):
+        return 0
+    return config.layers * kept_bytes(tokens, context, config.heads, dtype)
 
 
 def held_beside(objective: Any, model: nn.Module) -> int:

@@ -18,7 +18,6 @@ from lavra.model.longer import lengthen
 from lavra.model.weights import load_model, open_model
 from lavra.store import Artifact
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
-from lavra.training.recompute import recompute_mlps
 from lavra.training.settings import TrainSettings
 from lavra.workspace.generators import Generator
 from lavra.workspace.tuning.settings import VIRTUAL, TuneSettings
@@ -92,8 +91,6 @@ def load_base(base: Base, settings: TuneSettings, training: TrainSettings) -> Pr
     if settings.method == "full":
         return Prepared(model.requires_grad_(), None, kind, family)
     adapters = attach(model, adapter_config(settings), family, seed=settings.seed)
-    if settings.method == "qlora" and not training.checkpointing:
-        recompute_mlps(model)
     return Prepared(model, adapters, kind, family)
 
 

@@ -159,7 +159,7 @@ def train_settings(settings: TuneSettings, data: TuneData) -> TrainSettings:
         weight_decay=0.01 if settings.method == "full" else 0.0,
         betas=(0.9, 0.95) if settings.method == "full" else (0.9, 0.999),
         seed=settings.seed,
-        checkpointing=settings.checkpointing,
+        checkpointing=settings.checkpointing or settings.method == "qlora",  # who quantises wants memory
         evaluate_every=_evaluate_every(settings, data, steps, batch),
         patience=settings.patience,
     )
