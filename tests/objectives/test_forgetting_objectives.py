@@ -17,7 +17,7 @@ from lavra.model.base import Model
 from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.heads import logits
 from lavra.objectives.language import LanguageModel
-from lavra.objectives.objective import IGNORE
+from lavra.objectives.objective import IGNORE, pulling
 from lavra.objectives.packing import Example, PackedRows, Row
 from lavra.objectives.preferences import DPO, Pair
 from lavra.objectives.reference import with_references
@@ -54,7 +54,8 @@ def train(model: Model, objective: Any, given: list[Row], steps: int = 25, rate:
     for _ in range(steps):
         optimiser.zero_grad()
         total, count = objective.loss(model, batch)
-        (total / count).backward()
+        held = sum(one.price(dict(model.named_parameters())) for one in pulling(objective))
+        (total / count + held).backward()
         optimiser.step()
 
 
@@ -115,20 +116,55 @@ def test_a_preference_objective_is_held_too(model, base):
     assert {"accuracy", "margin", "kl", "kl_to_base"} <= objective.metrics(model, batch).keys()
 
 
-def test_l2_sp_is_half_the_squared_distance_once_a_step(model):
-    objective = l2_sp(LanguageModel(), model, 0.8)
-    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+def moved(model: Model) -> dict[str, torch.Tensor]:
+    """The model's weights after some change, by name."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    distance = sum((p - start[name]).square().sum() for name, p in model.named_parameters())
-    given = rows()
-    whole, count = objective.loss(model, objective.collate(given))
-    inner, _ = LanguageModel().loss(model, LanguageModel().collate(given))
-    torch.testing.assert_close(whole / count, inner / count + 0.4 * distance, **NEAR)
-    parts = [objective.loss(model, objective.collate([row])) for row in given]
-    together = sum(total for total, _ in parts) / sum(number for _, number in parts)
-    torch.testing.assert_close(together, whole / count, **NEAR)
+    return dict(model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", ["l2", "ewc"])
+def test_what_holds_weights_is_half_the_weighted_squared_distance_and_pulls_by_its_gradient(model, kind):
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    importance = {name: torch.rand_like(p) for name, p in start.items()} if kind == "ewc" else None
+    objective = (
+        l2_sp(LanguageModel(), model, 0.8) if importance is None else ewc(LanguageModel(), model, 0.8, importance)
+    )
+    weights = moved(model)
+    distance = sum(
+        ((importance[name] if importance else 1) * (p - start[name]).square()).sum() for name, p in weights.items()
+    )
+    torch.testing.assert_close(objective.price(weights), 0.4 * distance, **NEAR)
+    (0.4 * distance).backward()
+    sums = {name: torch.ones_like(p) for name, p in weights.items()}
+    price = objective.pull({name: p.detach() for name, p in weights.items()}, sums, 3.0)
+    torch.testing.assert_close(price, (0.4 * distance).detach(), **NEAR)
+    for name, parameter in weights.items():
+        torch.testing.assert_close(sums[name], 1 + 3 * parameter.grad, **NEAR)
+    batch = objective.collate(rows())
+    assert float(objective.loss(model, batch)[0]) == float(LanguageModel().loss(model, batch)[0]), "once a step"
+
+
+def test_a_rank_holds_its_own_rows_and_the_prices_add_up(model):
+    importance = {name: torch.rand_like(p) for name, p in model.named_parameters()}
+    whole = ewc(LanguageModel(), model, 2.0, importance)
+    held = [ewc(LanguageModel(), model, 2.0, importance) for _ in range(2)]
+    weights = {name: p.detach() for name, p in moved(model).items()}
+    price = torch.zeros(())
+    for number, one in enumerate(held):
+        rows_of = {name: slice(3 * number, 3 if not number else len(p)) for name, p in weights.items()}
+        one.take_part(rows_of)
+        part = {name: p[rows_of[name]] for name, p in weights.items()}
+        price += one.pull(part, {name: torch.zeros_like(p) for name, p in part.items()}, 1.0)
+    torch.testing.assert_close(price, whole.price(weights), **NEAR)
+
+
+def test_it_is_found_wherever_it_stands(model, base):
+    held = l2_sp(LanguageModel(), model, 1.0)
+    outer = ewc(KLToBase(held, 0.1, base), model, 1.0, {name: torch.ones_like(p) for name, p in moved(model).items()})
+    assert pulling(outer) == [outer, held]
+    assert pulling(KLToBase(LanguageModel(), 0.1, base)) == []
 
 
 def test_fisher_is_the_mean_of_squared_gradients(model):
@@ -140,16 +176,6 @@ def test_fisher_is_the_mean_of_squared_gradients(model):
         LanguageModel().loss(model, LanguageModel().collate([row]))[0].backward()
         expected += model.embedding.weight.grad.square() / len(given)
     torch.testing.assert_close(found["embedding.weight"], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_ewc_holds_each_weight_by_its_importance(model):
-    importance = fisher(model, LanguageModel(), rows(5))
-    objective = ewc(LanguageModel(), model, 2.0, importance)
-    name = "blocks.1.mlp.down.weight"
-    parameter = model.get_parameter(name)
-    with torch.no_grad():
-        parameter[3, 4] += 0.5
-    assert float(objective.price(model)) == pytest.approx(0.25 * float(importance[name][3, 4]), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["kl", "l2", "ewc"])
@@ -229,4 +255,4 @@ def test_what_cannot_hold_is_refused(model, base):
     held_weights = l2_sp(LanguageModel(), model.requires_grad_(False).train(), 1.0)
     model.requires_grad_(True)
     with pytest.raises(LavraError, match="anchor it anew"):
-        held_weights.price(model)
+        held_weights.price(dict(model.named_parameters()))

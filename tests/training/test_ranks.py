@@ -69,6 +69,19 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path: Path, alone:
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
 
 
+def test_two_processes_hold_spread_weights_as_one_does(tmp_path: Path) -> None:
+    """EWC and L2-SP, each process with its own part of what is held."""
+    start(tmp_path / "alone", "--steps", "6", "--hold", processes=1)
+    start(tmp_path / "spread", "--distributed", "fsdp", "--steps", "6", "--hold")
+    one, two = (RunDirectory(tmp_path / name).lines("metrics") for name in ("alone", "spread"))
+    for figure in ("loss", "anchor", "norm"):
+        assert [line[figure] for line in two] == pytest.approx([line[figure] for line in one], rel=1e-4, abs=1e-9)
+    assert one[-1]["anchor"] > 0
+    expected, found = weights(tmp_path / "alone"), weights(tmp_path / "spread")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+
+
 def test_sharded_checkpoints_continue_on_another_number_of_processes(tmp_path: Path, alone: Path) -> None:
     """Two write their parts until they are stopped, one goes on, then two with all of it each, and three end it."""
     start(tmp_path, "--distributed", "fsdp", "--steps", "12", "--kill-at", "4", "--by", "SIGTERM")

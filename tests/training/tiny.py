@@ -15,7 +15,9 @@ from lavra.model.base import Model
 from lavra.model.building import build, initialise
 from lavra.model.config import ModelConfig
 from lavra.objectives.language import LanguageModel
+from lavra.objectives.objective import Objective
 from lavra.objectives.packing import Example, PackedRows
+from lavra.objectives.retention import ewc, fisher, l2_sp
 from lavra.training.callbacks import Callback, Step
 from lavra.training.loader import ShuffledLoader, make_loader
 from lavra.training.loop import Trainer
@@ -69,18 +71,27 @@ def settings(**changes: Any) -> TrainSettings:
 
 
 def trainer(
-    path: Path, *, model: Model | None = None, callbacks: Any = (), evaluate: Any = None, **changes: Any
-) -> Trainer:
+    path: Path, *, model: Model | None = None, callbacks: Any = (), evaluate: Any = None, hold: bool = False,
+    **changes: Any,
+) -> Trainer:  # fmt: skip
+    """``hold``: by EWC and L2-SP."""
     chosen = settings(**changes)
+    model = model if model is not None else tiny_model()
     return Trainer(
-        model if model is not None else tiny_model(),
-        LanguageModel(),
+        model,
+        held(model) if hold else LanguageModel(),
         loader(chosen),
         chosen,
         RunDirectory(path),
         callbacks=callbacks,
         evaluate=evaluate,
     )
+
+
+def held(model: Model) -> Objective:
+    """The next token, by a model that is held to what it is, the more the more it matters for a few texts."""
+    importance = fisher(model, LanguageModel(), PackedRows(examples(6, seed=5), LENGTH)[:])
+    return l2_sp(ewc(LanguageModel(), model, 0.5, importance), model, 0.02)
 
 
 class Steps(Callback):
@@ -109,6 +120,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--distributed", default="none")
+    parser.add_argument("--hold", action="store_true")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--stop-at", type=int, default=-1)
     options = parser.parse_args()
@@ -120,8 +132,9 @@ def main() -> None:
 
     model = tiny_model(dtype=getattr(torch, options.dtype), dropout=options.dropout)
     run = trainer(
-        options.path, model=model, callbacks=[Steps(act)], distributed=options.distributed, steps=options.steps
-    )
+        options.path, model=model, callbacks=[Steps(act)], distributed=options.distributed, steps=options.steps,
+        hold=options.hold,
+    )  # fmt: skip
     result = run.train()
     if run.ranks.first:
         print(result.stopped, result.message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ class Batch:
 
 class Objective(Protocol):
     """May also have ``metrics(model, batch) -> dict[str, tuple[Tensor, Tensor]]``: more sums and counts, asked for
-    after ``loss`` of the same batch, without gradients, and divided by the loop as losses are."""
+    after ``loss`` of the same batch, without gradients, and divided by the loop as losses are. One that stands around
+    another has it as ``objective``; one that wants something of the weights themselves is :class:`Pulling`."""
 
     def collate(self, examples: Sequence[Any]) -> Batch:
         """One micro-batch of what the loader holds."""
@@ -76,6 +77,30 @@ class Objective(Protocol):
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over valid targets, (), float32, and their count, (): what the sum is to be divided by."""
         ...
+
+
+@runtime_checkable
+class Pulling(Protocol):
+    """An objective with a price on the weights, whatever the batch: asked for once a step, not in every micro-batch."""
+
+    def pull(self, weights: Mapping[str, Tensor], sums: Mapping[str, Tensor], factor: float) -> Tensor:
+        """The price, (), of this rank's ``weights`` by name (float32); adds its gradient times ``factor`` to ``sums``,
+        in place."""
+        ...
+
+    def take_part(self, rows: Mapping[str, slice]) -> None:
+        """From now on ``pull`` is given only these rows of each weight."""
+        ...
+
+
+def pulling(objective: Any) -> list[Pulling]:
+    """Those of an objective, and of what it stands around, that are."""
+    found: list[Pulling] = []
+    while objective is not None:
+        if isinstance(objective, Pulling):
+            found.append(objective)
+        objective = getattr(objective, "objective", None)
+    return found
 
 
 def hidden_states(model: Any, batch: Batch) -> Tensor:

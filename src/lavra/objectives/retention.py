@@ -93,14 +93,17 @@ class KLToBase:
 
 @dataclass
 class Anchored:
-    """``objective`` + w / 2 · Σ F (θ - θ₀)² over trained weights, once a step: it is added as often as the objective
-    counts, for the loop divides by that. Make it with :func:`l2_sp` or :func:`ewc`."""
+    """``objective`` + w / 2 · Σ F (θ - θ₀)² over trained weights, once a step. Make it with :func:`l2_sp` or
+    :func:`ewc`.
+
+    The price is no part of ``loss``: it depends on no text, so the loop asks for it, and for its gradient, once a step
+    and not in every micro-batch (:class:`~lavra.objectives.objective.Pulling`), over the float32 masters. Where weights
+    are spread over ranks, each holds its own part of θ₀ and F."""
 
     objective: Objective
     weight: float
     start: Weights
     importance: Weights | None = None
-    _remembered: Remembered = field(default_factory=Remembered, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.weight)
@@ -109,30 +112,45 @@ class Anchored:
         return self.objective.collate(examples)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        total, count = self.objective.loss(model, batch)
-        price = self.price(model)
-        self._remembered.keep(batch, {"anchor": (price * count, count)})
-        return total + price * count, count
+        """The objective's own."""
+        return self.objective.loss(model, batch)
 
     def metrics(self, model: nn.Module, batch: Batch) -> Metrics:
-        """The objective's, and ``anchor``: what the distance costs."""
-        found = self._remembered.of(batch)
-        if found is None:
-            one = torch.ones((), device=batch.ids_BT.device)
-            found = {"anchor": (self.price(model).detach(), one)}
-        return _metrics(self.objective, model, batch) | found
+        return _metrics(self.objective, model, batch)
 
-    def price(self, model: nn.Module) -> Tensor:
-        """w / 2 · Σ F (θ - θ₀)², (), float32."""
-        terms = []
-        for name, parameter in model.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            if name not in self.start:
-                raise LavraError(f"{name} is trained, and was not when it was anchored; anchor it anew")
-            moved = (parameter.float() - self.start[name].float()).square()
-            terms.append((moved if self.importance is None else moved * self.importance[name]).sum())
-        return self.weight / 2 * torch.stack(terms).sum()
+    def price(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """w / 2 · Σ F (θ - θ₀)², (), float32; can be differentiated."""
+        return torch.stack([self._force(name, weight)[1] for name, weight in weights.items()]).sum()
+
+    @torch.no_grad()
+    def pull(self, weights: Mapping[str, Tensor], sums: Mapping[str, Tensor], factor: float) -> Tensor:
+        """The price of ``weights``; ``sums`` += factor · w F (θ - θ₀)."""
+        prices = []
+        for name, weight in weights.items():
+            force, price = self._force(name, weight)
+            sums[name].add_(force, alpha=factor)
+            prices.append(price)
+        return torch.stack(prices).sum()
+
+    def take_part(self, rows: Mapping[str, slice]) -> None:
+        """Keep these rows of what weights are held to."""
+        self.start = {name: self._of(self.start, name)[part].clone() for name, part in rows.items()}
+        if self.importance is not None:
+            self.importance = {name: self._of(self.importance, name)[part].clone() for name, part in rows.items()}
+
+    def _force(self, name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """w F (θ - θ₀) of a weight, and its price."""
+        moved = weight.float() - self._of(self.start, name).to(weight.device).float()
+        force = self.weight * moved
+        if self.importance is not None:
+            force = force * self._of(self.importance, name).to(weight.device)
+        return force, (force * moved).sum() / 2
+
+    @staticmethod
+    def _of(held: Weights, name: str) -> Tensor:
+        if name not in held:
+            raise LavraError(f"{name} is trained, and was not when it was anchored; anchor it anew")
+        return held[name]
 
 
 def l2_sp(objective: Objective, model: nn.Module, weight: float) -> Anchored:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lavra.errors import LavraError
-from lavra.objectives.objective import Objective
+from lavra.objectives.objective import Objective, pulling
 from lavra.training.callbacks import Callback, Result, Step
 from lavra.training.checkpoints import Checkpoint, Checkpoints, Part, random_state, restore_random_state
 from lavra.training.evaluation import Evaluate
@@ -26,12 +25,14 @@ from lavra.training.forward import Forward
 from lavra.training.gradients import GradientSums, squared_norm
 from lavra.training.guard import IN_A_ROW, Guard
 from lavra.training.hardware import memory_used
+from lavra.training.history import History
 from lavra.training.loader import Loader
 from lavra.training.optimiser import AdamW
 from lavra.training.plan import Plan, Work, held_beside, make_plan
 from lavra.training.ranks import Ranks
 from lavra.training.recompute import recompute
-from lavra.training.run import RunDirectory
+from lavra.training.run import RunDirectory, require_same
+from lavra.training.said import end_message, memory_explained, step_line
 from lavra.training.schedules import rate_share
 from lavra.training.settings import TrainSettings
 from lavra.training.stopping import StopWish
@@ -77,7 +78,7 @@ class Trainer:
             raise LavraError("nothing of this model is trained; attach an adapter or make its weights trainable")
         self.steps = settings.steps if settings.steps is not None else loader.steps(settings.epochs or 1)
         self.step = 0
-        self._evaluations: list[dict[str, Any]] = []
+        self.history = History(settings.watch, settings.higher_is_better, settings.patience)
         self.save_every = settings.save_every or max(1, self.steps // 10)
         self.checkpoints = Checkpoints(run.checkpoints, keep=settings.keep, ranks=self.ranks)
         self.guard = Guard(settings.spike)
@@ -126,6 +127,10 @@ class Trainer:
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self._parts: dict[str, Part] = {name: self.ranks.part(p) for name, p in trained.items()}
         self.sums = GradientSums(trained)
+        self._pulling = pulling(self.objective)
+        if self.ranks.mode == "fsdp":
+            for one in self._pulling:
+                one.take_part({name: slice(first, first + rows) for name, (first, rows, _) in self._parts.items()})
         self.optimiser = AdamW(
             trained,
             betas=self.settings.betas,
@@ -170,37 +175,25 @@ class Trainer:
             self._save()  # what a run that diverges at once goes back to
             return
         checkpoint, state = found
-        self._require_same_run(state["identity"])
+        require_same(self.run.path, state["identity"], self._identity)
         self._load(checkpoint, state)
         self.loader.load_state_dict(state["loader"])
         if self.ranks.first:
             self.run.rewind(self.step)
         self.ranks.wait()
-        self._evaluations = self.run.lines("evaluations")
+        self.history.lines = self.run.lines("evaluations")
         self._event(f"continues after step {self.step}")
         self._remember()
 
-    def _require_same_run(self, before: Mapping[str, Any]) -> None:
-        for name in ("settings", "about"):
-            old, new = before.get(name, {}), self._identity[name]
-            for key in sorted({*old, *new}):
-                if old.get(key) != new.get(key):
-                    raise LavraError(
-                        f"the run in {self.run.path} was begun with {key} {old.get(key)!r} and cannot continue with "
-                        f"{new.get(key)!r}; begin a new run, or give the same"
-                    )
-        if before["trained"] != self._identity["trained"]:
-            raise LavraError(f"the run in {self.run.path} trains other parameters; begin a new run")
-
     def _steps(self, wish: StopWish) -> str:
         """Until the end, or a reason to stop: "finished", "interrupted", "patience" or "diverged"."""
-        if self._evaluation_due() and self.step not in {line["step"] for line in self._evaluations}:
+        if self._evaluation_due() and self.step not in self.history.steps:
             self._evaluate()  # a kill came between the checkpoint and its evaluation
         while self.step < self.steps:
-            if self._out_of_patience():
+            if self.history.out_of_patience:
                 return "patience"
             try:
-                with self._memory_explained():
+                with memory_explained(self.settings):
                     stop = self._one_step(wish)
             except _Interrupted:
                 stop = True
@@ -216,7 +209,7 @@ class Trainer:
                 self._save()
             if due:
                 self._evaluate()
-        return "patience" if self._out_of_patience() and self.step < self.steps else "finished"
+        return "patience" if self.history.out_of_patience and self.step < self.steps else "finished"
 
     def _one_step(self, wish: StopWish) -> bool:
         """One step; true if somebody wishes to stop after it. Raises _Interrupted, having undone what there was of it,
@@ -230,11 +223,12 @@ class Trainer:
                 f"no token of step {self.step + 1} is learned from: every label of its examples is masked; look at "
                 "the examples' roles and at what the template marks as answers"
             )
+        found |= self._pull(count)
         squares = squared_norm(self.sums.get()).to(self.device).reshape(1)
         if self.ranks.mode == "fsdp":
             self.ranks.add([squares])
         norm = math.sqrt(float(squares)) * self.ranks.averages / count if math.isfinite(float(squares)) else math.nan
-        loss = found.pop("loss") / count
+        loss = found.pop("loss") / count + found.get("anchor", 0.0)
         reason = self.guard.judge(loss, norm)
         rate = self.rate(self.step)
         if reason is None:
@@ -276,7 +270,19 @@ class Trainer:
                 value = value.detach().double().to(self.device)
                 totals[name] = totals[name] + value if name in totals else value
             operations += self.work.of_batch(batch)
+        self.ranks.forget_whole(self.forward)  # metrics gather them again
         return totals, operations
+
+    def _pull(self, count: float) -> dict[str, float]:
+        """What holds the weights themselves, into the sums; and what it costs."""
+        if not self._pulling:
+            return {}
+        sums, price = self.sums.complete(), torch.zeros(1, device=self.device)
+        for one in self._pulling:
+            price += one.pull(self.optimiser.masters, sums, count / self.ranks.averages)
+        if self.ranks.mode == "fsdp":
+            self.ranks.add([price])
+        return {"anchor": float(price)}
 
     def _add_up(self, totals: dict[str, Tensor], wish: StopWish) -> dict[str, float]:
         """Over ranks: the sums of gradients in place, and the counted sums as numbers; metrics divided."""
@@ -324,7 +330,7 @@ class Trainer:
             "rewound_to": self._rewound_to,
             "tokens": self.tokens,
         }
-        best = self._best()
+        best = self.history.best
         try:
             self.checkpoints.save(
                 self.step, state, tensors, self._parts, best=None if best is None else best["step"], random=random
@@ -387,29 +393,16 @@ class Trainer:
                 metrics = {name: float(value) for name, value in self.evaluate(self.forward).items()}
         finally:
             self.model.train()
+            self.ranks.forget_whole(self.forward)
             restore_random_state(before)
         if self.settings.watch not in metrics:
             raise LavraError(f"the evaluation has no {self.settings.watch!r}, only {', '.join(metrics) or 'nothing'}")
-        self._evaluations.append({"step": self.step, **metrics})
+        line = {"step": self.step, **metrics}
+        self.history.lines.append(line)
         if self.ranks.first:
-            self.run.log("evaluations", self._evaluations[-1])
-        best = self._best()
-        is_best = best is not None and best["step"] == self.step
+            self.run.log("evaluations", line)
         for callback in self.callbacks:
-            callback.evaluated(self.step, metrics, is_best)
-
-    def _best(self) -> dict[str, Any] | None:
-        """The evaluation with the best watched metric; the first of equals."""
-        sign = -1.0 if self.settings.higher_is_better else 1.0
-        found = [line for line in self._evaluations if math.isfinite(line.get(self.settings.watch, math.nan))]
-        return min(found, key=lambda line: sign * line[self.settings.watch], default=None)
-
-    def _out_of_patience(self) -> bool:
-        best = self._best() if self.settings.patience else None
-        if best is None:
-            return False
-        since = [line for line in self._evaluations if line["step"] > best["step"]]
-        return len(since) >= self.settings.patience
+            callback.evaluated(self.step, metrics, self.history.best is line)
 
     # ── saying ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -433,23 +426,16 @@ class Trainer:
     ) -> None:
         if not self.ranks.first:
             return
-        peak = self.plan.peak
         step = Step(
-            self.step, self.steps, loss, rate, norm, count, tokens, seconds, operations / seconds / peak,
+            self.step, self.steps, loss, rate, norm, count, tokens, seconds, operations / seconds / self.plan.peak,
             memory_used(self.device), dict(metrics), skipped,
         )  # fmt: skip
-        line: dict[str, Any] = {
-            "step": self.step, "loss": loss, "rate": rate, "norm": norm, "targets": count, "tokens": tokens,
-            "seconds": round(seconds, 4), "share": round(step.share, 4), "memory": step.memory, **metrics,
-        }  # fmt: skip
-        if skipped:
-            line["skipped"] = skipped
-        self.run.log("metrics", {key: _plain(value) for key, value in line.items()})
+        self.run.log("metrics", step_line(step))
         for callback in self.callbacks:
             callback.step(step)
 
     def _end(self, stopped: str, seconds: float) -> Result:
-        best = self._best()
+        best = self.history.best
         at, held = self.step, None
         checkpoint = next(reversed(self.checkpoints.all()), None)
         if stopped == "diverged":
@@ -469,23 +455,8 @@ class Trainer:
             best=held,
             metrics={key: value for key, value in (best or {}).items() if key != "step"},
             checkpoint=checkpoint.path if checkpoint else None,
-            message=self._message(stopped, at, held, checkpoint),
+            message=end_message(self.settings, stopped, at, self.steps, held, checkpoint, self.rate_factor),
         )
-
-    def _message(self, stopped: str, at: int, held: int | None, checkpoint: Checkpoint | None) -> str:
-        kept = "" if held is None else f"; the model has the weights of step {held}, the best"
-        if stopped == "finished":
-            return f"all {self.steps} steps are made{kept}"
-        if stopped == "patience":
-            return f"stopped at step {at} of {self.steps}: {self.settings.patience} evaluations without a better{kept}"
-        if stopped == "diverged":
-            rate = self.settings.learning_rate
-            return (
-                f"stopped at step {at} of {self.steps}: it diverged with a rate of {rate:g}, also with "
-                f"{self.rate_factor:g} of it{kept}; try a rate of {rate * self.rate_factor / 4:.1g}"
-            )
-        saved = "nothing could be saved" if checkpoint is None else f"saved at step {checkpoint.step}"
-        return f"interrupted at step {at} of {self.steps}; {saved}: run the same command again to continue"
 
     def _calmest(self) -> int | None:
         """Of the checkpoints that are there, the one with the lowest training loss before it."""
@@ -506,26 +477,7 @@ class Trainer:
                 return step
         return None
 
-    @contextmanager
-    def _memory_explained(self) -> Iterator[None]:
-        """A batch that does not fit, in a sentence that says what would."""
-        try:
-            yield
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            micro = self.settings.micro_tokens or 0
-            also = "" if self.settings.checkpointing else " or switch checkpointing on"
-            raise LavraError(
-                f"{micro} tokens at once do not fit the memory; set micro_tokens to {max(1, micro // 2)}{also}"
-            ) from error
-
 
 def _is_block(name: str) -> bool:
     parts = name.split(".")
     return len(parts) >= 2 and parts[-2] == "blocks" and parts[-1].isdigit()
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

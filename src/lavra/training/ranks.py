@@ -115,6 +115,12 @@ class Ranks:
             fully_shard(block, mesh=mesh)
         fully_shard(whole, mesh=mesh, reshard_after_forward=False)
 
+    def forget_whole(self, whole: nn.Module) -> None:
+        """Let go of the gathered weights of what :meth:`shard` spread. A backward pass does that by itself; after a
+        pass without one, the next would compute with what the weights were before an update."""
+        if self.mode == "fsdp":
+            whole.reshard()  # type: ignore[operator]
+
     def part(self, parameter: Any) -> tuple[int, int, tuple[int, ...]]:
         """First row, rows, and whole shape of what this rank has of ``parameter``; (0, rows, shape) if all of it."""
         shape = tuple(parameter.shape)

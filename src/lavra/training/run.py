@@ -104,3 +104,17 @@ class RunDirectory:
         """Room on the disk."""
         status = os.statvfs(self.path) if hasattr(os, "statvfs") else None
         return status.f_bavail * status.f_frsize if status else 1 << 62
+
+
+def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """That the run at ``path``, begun as ``before`` says, is the one that ``now`` describes. Raises LavraError."""
+    for name in ("settings", "about"):
+        old, new = before.get(name, {}), now[name]
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                raise LavraError(
+                    f"the run in {path} was begun with {key} {old.get(key)!r} and cannot continue with "
+                    f"{new.get(key)!r}; begin a new run, or give the same"
+                )
+    if before["trained"] != now["trained"]:
+        raise LavraError(f"the run in {path} trains other parameters; begin a new run")

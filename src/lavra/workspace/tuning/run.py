@@ -187,8 +187,6 @@ def tune(
     Raises LavraError for whatever the user can repair, and Interrupted when somebody stopped it.
     """
     ranks = ranks if ranks is not None else Ranks()
-    if ranks.mode == "fsdp" and (job.settings.ewc or job.settings.l2_sp):
-        raise LavraError("ewc and l2_sp compare weights with what they were, whole: take --distributed ddp.")
     return make(job, lambda draft: _build(job, draft, callbacks, say, ranks), name=name, ranks=ranks)
 
 
