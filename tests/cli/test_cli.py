@@ -59,12 +59,27 @@ def ready(tmp_path_factory: pytest.TempPathFactory, pulled: Callable[[str], Path
 
 def test_help_names_every_verb_and_how_to_begin(tmp_path: Path) -> None:
     said = lavra("--help", cwd=tmp_path).stdout
-    for word in ("init", "ingest", "index", "ask", "serve", "models", "trace", "forget", "demo", "store", "keys"):
+    for word in (
+        "init",
+        "ingest",
+        "index",
+        "ask",
+        "serve",
+        "models",
+        "trace",
+        "forget",
+        "demo",
+        "study",
+        "store",
+        "keys",
+    ):
         assert word in said
     assert "Begin with" in said
 
 
-@pytest.mark.parametrize("verb", ["init", "ingest", "index", "ask", "serve", "demo", "trace", "forget", "status"])
+@pytest.mark.parametrize(
+    "verb", ["init", "ingest", "index", "ask", "serve", "demo", "study", "trace", "forget", "status"]
+)
 def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
     assert "Usage" in lavra(verb, "-h", cwd=tmp_path).stdout
 

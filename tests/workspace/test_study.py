@@ -298,6 +298,7 @@ def test_an_endpoint_that_is_down_fails_alone_and_another_time_may_do_better(
         ({"ways": ("rag", "rag")}, "rag is asked for twice"),
         ({"ways": ("nowhere.py:f",)}, "names no function"),
         ({"ways": ("nowhere.toml",)}, "nowhere.toml cannot be read"),
+        ({"ways": ("external",), "endpoint": "http://localhost:1"}, "external needs an endpoint: give --endpoint URL"),
         ({"ways": ("tune:rank=big",)}, "rank of tune is 'big': write a number"),
         ({"models": ("no-such-model",)}, "there is no model 'no-such-model'"),
         ({"budget": "lots"}, "the budget 'lots' is not understood"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from lavra.cli.given import open_workspace, require_models
+from lavra.cli.leaving import leave
 from lavra.cli.making import require_base, say
 from lavra.cli.options import command_of
 from lavra.errors import LavraError
@@ -92,6 +93,7 @@ def study(asked: StudyOptions) -> None:
     The same command again continues a study that was stopped, or finds what it found out.
     """
     from lavra.cli.console import progress
+    from lavra.workspace.runs import Interrupted
     from lavra.workspace.studying.run import plan_study
     from lavra.workspace.studying.run import study as run
 
@@ -106,14 +108,19 @@ def study(asked: StudyOptions) -> None:
     show_plan(plan)
     if not asked.yes and sys.stdin.isatty() and sys.stderr.isatty() and not typer.confirm("Begin?", default=True):
         raise LavraError("nothing was built.")
-    with progress() as report:
-        done = run(plan, progress=report, say=say)
+    try:
+        with progress() as report:
+            done = run(plan, progress=report, say=say)
+    except Interrupted as stopped:
+        leave(f"lavra: {stopped}", 130)
     if asked.as_json:
         print(json.dumps(done.record, ensure_ascii=False, indent=1))
     else:
         show_study(done)
     if asked.out:
         _copy(done, asked.out)
+    if all(entry.state == "failed" for entry in done.entries):
+        raise LavraError("every way failed; the reasons stand above, and in the report.")
 
 
 def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:

@@ -52,8 +52,6 @@ def external(given: Given) -> Built:
     from lavra.assistants.voices import Remote
 
     url, model = given.settings["url"], given.settings["model"]
-    if not url or not model:
-        raise LavraError("external needs an endpoint: give --endpoint URL and --endpoint-model NAME.")
     server = Server(str(url), key_env=given.settings["key_env"] or None)
     return Built(
         lambda: given.prompted(Remote(server, str(model))),

@@ -55,6 +55,8 @@ def candidates(
         for name, way, changed in _points(text):
             changed = {**endpoint, **changed} if way is WAYS["external"] else changed
             _check(name, way, changed)
+            if way is WAYS["external"] and not (changed.get("url") and changed.get("model")):
+                raise LavraError("external needs an endpoint: give --endpoint URL and --endpoint-model NAME.")
             for model in models if way.over_models else [""]:
                 called = _called(name, model if len(models) > 1 else "", changed)
                 found.append(Candidate(called, way, model, changed))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from lavra.workspace.studying.report.words import LANGUAGES, WORDS, say
+from lavra.workspace.studying.report.words import LANGUAGES, say
 
 Json = Mapping[str, Any]
 
@@ -14,7 +15,7 @@ def verdict(record: Json) -> dict[str, list[str]]:
     """By language, the three sentences."""
     decision = record["decision"]
     if decision is None:
-        return {lang: WORDS["no_decision"][number].split(". ") for number, lang in enumerate(LANGUAGES)}
+        return {language: re.split(r"(?<=\.) ", text) for language, text in say("no_decision").items()}
     ways = {way["name"]: way for way in record["ways"]}
     sentences = [_take(decision, ways), _sure(decision), _cost(record, ways)]
     return {language: [sentence[language] for sentence in sentences] for language in LANGUAGES}
