@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.objective import Batch
+from lavra.objectives.retention import l2_sp
 from lavra.training.guard import Guard
 
 
@@ -47,6 +48,19 @@ def test_a_step_that_is_no_number_or_a_spike_is_skipped_and_said(tmp_path: Path,
     assert all(p.isfinite().all() for p in one.model.parameters())
     updates, _ = one.optimiser.state()
     assert set(updates.values()) == {23}
+
+
+def test_a_price_on_moving_that_rises_is_no_spike(tmp_path: Path) -> None:
+    """What holds a model costs nothing at first, and then more than all that it reads."""
+    model = tiny_model()
+    steps = Steps()
+    training = trainer(tmp_path, model=model, callbacks=[steps], objective=l2_sp(LanguageModel(), model, 3000.0))
+    assert training.train().stopped == "finished"
+    prices = [step.metrics["anchor"] for step in steps.seen]
+    assert prices[0] == 0
+    assert max(prices) > 4 * steps.seen[0].loss
+    assert not [step for step in steps.seen if step.skipped]
+    assert steps.seen[-1].loss < steps.seen[0].loss + 0.1, "the loss is that of the texts"
 
 
 def test_three_in_a_row_go_back_to_the_checkpoint_with_half_the_rate(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def settings(**changes: Any) -> TrainSettings:
 
 
 def trainer(
-    path: Path, *, model: Model | None = None, callbacks: Any = (), evaluate: Any = None, hold: bool = False,
+    path: Path, *, model: Model | None = None, objective: Any = None, callbacks: Any = (), evaluate: Any = None,
+    hold: bool = False,
     **changes: Any,
 ) -> Trainer:  # fmt: skip
     """``hold``: by EWC and L2-SP."""
@@ -79,7 +80,7 @@ def trainer(
     model = model if model is not None else tiny_model()
     return Trainer(
         model,
-        held(model) if hold else LanguageModel(),
+        objective or (held(model) if hold else LanguageModel()),
         loader(chosen),
         chosen,
         RunDirectory(path),

@@ -228,7 +228,7 @@ class Trainer:
         if self.ranks.mode == "fsdp":
             self.ranks.add([squares])
         norm = math.sqrt(float(squares)) * self.ranks.averages / count if math.isfinite(float(squares)) else math.nan
-        loss = found.pop("loss") / count + found.get("anchor", 0.0)
+        loss = found.pop("loss") / count  # of the texts alone: a price that rises is no divergence
         reason = self.guard.judge(loss, norm)
         rate = self.rate(self.step)
         if reason is None:
