@@ -4,7 +4,7 @@
 
 The tasks stand for three kinds of work: short questions with choices (ARC), choices after five shared examples (MMLU),
 and written answers after five shared examples (GSM8K). The systems take turns within one run, so that a busy machine
-slows them alike; the medians of the rounds count. Log-likelihoods are compared item by item, written answers word by
+slows them alike; the medians of the rounds count, of seconds and of CPU seconds. Log-likelihoods are compared item by item, written answers word by
 word. Tokenizing and the harness's own work are part of the time.
 """
 
@@ -81,19 +81,22 @@ def main() -> None:
                 "lavra": lambda asked, kind=kind: getattr(ours, kind)(asked),
             }
             seconds: dict[str, list[float]] = {system: [] for system in systems}
+            worked: dict[str, list[float]] = {system: [] for system in systems}
             said: dict[str, Any] = {}
             for _ in range(given.rounds):
                 for system, ask in systems.items():
-                    start = time.perf_counter()
+                    start, spent = time.perf_counter(), time.process_time()
                     said[system] = ask(asked)
                     seconds[system].append(time.perf_counter() - start)
-            medians = {system: statistics.median(values) for system, values in seconds.items()}
+                    worked[system].append(time.process_time() - spent)
+            medians = [{s: statistics.median(v) for s, v in each.items()} for each in (seconds, worked)]
             rows.append((name, len(asked), medians, difference(kind, said["lm-eval"], said["lavra"])))
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {given.dtype}\n")
-    print("| task | requests | lm-eval, s | lavra, s | ratio | |\n|---|---|---|---|---|---|")
-    for name, count, medians, said_ in rows:
-        ratio = medians["lm-eval"] / medians["lavra"]
-        print(f"| {name} | {count} | {medians['lm-eval']:.1f} | {medians['lavra']:.1f} | {ratio:.1f} × | {said_} |")
+    print("| task | requests | lm-eval, s (CPU s) | lavra, s (CPU s) | ratio (CPU) | |\n|---|---|---|---|---|---|")
+    for name, count, (wall, cpu), said_ in rows:
+        times = [f"{wall[system]:.1f} ({cpu[system]:.1f})" for system in ("lm-eval", "lavra")]
+        ratios = [each["lm-eval"] / each["lavra"] for each in (wall, cpu)]
+        print(f"| {name} | {count} | {times[0]} | {times[1]} | {ratios[0]:.1f} × ({ratios[1]:.1f} ×) | {said_} |")
 
 
 if __name__ == "__main__":

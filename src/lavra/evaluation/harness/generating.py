@@ -69,7 +69,7 @@ def _batches(prompts: Sequence[Ids], answer: int, room: Room) -> Iterator[tuple[
         for number in sorted(members, key=lambda number: -len(prompts[number])):
             if batch:
                 longest = len(prompts[batch[0]])
-                full = len(batch) == _ROWS or (len(batch) + 1) * (longest + answer) > room.cached
+                full = len(batch) == _ROWS or (len(batch) + 1) * (longest + answer) > room.written
                 if full or (members is alone and len(prompts[number]) != longest):
                     yield shared, batch
                     batch = []

@@ -36,14 +36,23 @@ class HarnessModel(TemplateLM):
     """``cut``: how many requests lost their beginning because they did not fit the model's context."""
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, *, name: str = "model", seed: int = 0, progress: Progress = silent
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "model",
+        parameters: int | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> None:
+        """``parameters``: how many, where the model is packed and does not say so itself."""
         super().__init__()
         start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
         if start is None or tokenizer.eos_id is None:
             raise LavraError(f"the tokenizer of {name} has no token that ends a text; evaluate another model.")
         self.model, self.words, self.name, self.seed = model, tokenizer, name, seed
         self._start, self._end, self._progress = start, tokenizer.eos_id, progress
+        self._parameters = parameters or count_parameters(model)
         self.cut = 0
 
     @property
@@ -193,8 +202,12 @@ class HarnessModel(TemplateLM):
 
     def get_model_info(self) -> dict[str, Any]:
         """For the harness's ``config``."""
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return {"model_num_parameters": parameters, "model_dtype": str(self.model.dtype).removeprefix("torch.")}
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {"model_num_parameters": self._parameters, "model_dtype": dtype}
+
+
+def count_parameters(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _to_continuation(context: str, continuation: str) -> tuple[str, str]:

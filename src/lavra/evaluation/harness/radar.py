@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7e22ce")
-_SIZE, _RADIUS = 460, 150
+_WIDTH, _SIZE, _RADIUS = 600, 420, 140
 _RINGS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -19,7 +19,7 @@ def radar(title: str, series: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     if len(categories) < 3:
         return _bars(title, categories, series)
     height = _SIZE + 24 * len(series)
-    parts = _begin(title, _SIZE, height)
+    parts = _begin(title, _WIDTH, height)
     for ring in _RINGS:
         points = " ".join(_at(number, len(categories), ring) for number in range(len(categories)))
         parts.append(f'<polygon points="{points}" fill="none" stroke="#ddd"/>')
@@ -28,11 +28,10 @@ def radar(title: str, series: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     for number, category in enumerate(categories):
         x, y = _place(number, len(categories), 1.16)
         end = _at(number, len(categories), 1.0).split(",")
-        middle = _SIZE / 2
-        parts.append(f'<line x1="{middle}" y1="{middle}" x2="{end[0]}" y2="{end[1]}" stroke="#ddd"/>')
+        middle = _WIDTH / 2
+        parts.append(f'<line x1="{middle}" y1="{_SIZE / 2}" x2="{end[0]}" y2="{end[1]}" stroke="#ddd"/>')
         anchor = "middle" if abs(x - middle) < 20 else "start" if x > middle else "end"
-        shift = 60 if anchor == "start" else -60 if anchor == "end" else 0
-        parts += _label(category, x if not shift else min(max(x, 8), _SIZE - 8), y, anchor)
+        parts += _label(category, x, y, anchor)
     for (name, values), colour in zip(series, COLOURS * len(series), strict=False):
         there = [number for number, category in enumerate(categories) if category in values]
         points = " ".join(
@@ -61,7 +60,7 @@ def _label(category: str, x: float, y: float, anchor: str) -> list[str]:
 def _bars(title: str, categories: Sequence[str], series: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     row, left, width = 26, 170, 260
     height = 30 + row * len(categories) * len(series) + 24 * len(series)
-    parts = _begin(title, _SIZE, height)
+    parts = _begin(title, _WIDTH, height)
     y = 20
     for category in categories:
         for (name, values), colour in zip(series, COLOURS * len(series), strict=False):
@@ -100,7 +99,7 @@ def _said(name: str, values: Mapping[str, float]) -> str:
 
 def _place(number: int, count: int, radius: float) -> tuple[float, float]:
     angle = 2 * math.pi * number / count - math.pi / 2
-    return _SIZE / 2 + math.cos(angle) * radius * _RADIUS, _SIZE / 2 + math.sin(angle) * radius * _RADIUS
+    return _WIDTH / 2 + math.cos(angle) * radius * _RADIUS, _SIZE / 2 + math.sin(angle) * radius * _RADIUS
 
 
 def _at(number: int, count: int, radius: float) -> str:

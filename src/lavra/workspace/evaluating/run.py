@@ -121,14 +121,16 @@ def write(draft: Draft, name: str, text: str) -> None:
 
 
 def _asked(job: Plan, progress: Progress) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    from lavra.evaluation.harness.model import HarnessModel
+    from lavra.evaluation.harness.model import HarnessModel, count_parameters
 
     found = job.generator
     path = Path(found.model.path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_adapted(path, found.adapters, dtype=job.dtype, device=device, base_sha256=found.model.sha256)
+    parameters = count_parameters(model)
     asked = HarnessModel(
-        pack(model), load_tokenizer(path), name=found.name, seed=job.settings.seed, progress=progress
+        pack(model), load_tokenizer(path), name=found.name, parameters=parameters, seed=job.settings.seed,
+        progress=progress,
     )  # fmt: skip
     return evaluate(asked, job.selection, job.settings)
 
