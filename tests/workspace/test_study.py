@@ -129,6 +129,9 @@ def test_the_same_study_is_found_without_a_model_being_loaded(
     again = run(place, *every(place))
     assert again.found
     assert again.artifact.id == whole.artifact.id
+    (whole.plan.folder / "done").unlink()  # as if it had been killed just before its end
+    again = run(place, *every(place))
+    assert (again.found, again.artifact.id) == (True, whole.artifact.id)
 
 
 def test_the_report_is_one_page_of_two_languages_without_scripts_or_anything_from_elsewhere(whole: Study) -> None:
@@ -201,6 +204,8 @@ def test_a_budget_halves_the_field_and_says_so(place: Path) -> None:
     assert done.record["decision"]["chosen"] == "oracle"
     assert {entry["state"] for entry in done.record["ways"]} == {"whole", "dropped"}
     assert 0 < done.record["spent"]["share"] < 1
+    again = run(place, f"{own}:oracle", *known, questions=path, budget="10 min")
+    assert (again.found, again.artifact.id) == (True, done.artifact.id)
 
 
 def test_a_budget_that_is_spent_leaves_ways_out_and_names_them(place: Path) -> None:

@@ -119,7 +119,7 @@ def study(asked: StudyOptions) -> None:
         show_study(done)
     if asked.out:
         _copy(done, asked.out)
-    if all(entry.state == "failed" for entry in done.entries):
+    if all(way["state"] == "failed" for way in done.record["ways"]):
         raise LavraError("every way failed; the reasons stand above, and in the report.")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from lavra.errors import LavraError
@@ -22,7 +21,6 @@ from lavra.workspace.studying.exam import Exam
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.replies import Kept, Replies, ask, replies_path
 from lavra.workspace.studying.way import Built, Given
-from lavra.workspace.workspace import Progress
 
 FEWEST = 8
 """Questions of the first round, at least: fewer say nothing."""
@@ -74,9 +72,6 @@ class Race:
     spending: Spending
     quality: Callable[[Sequence[Question], Sequence[Kept]], float]
     fees: Callable[[Candidate, Sequence[Kept]], float]
-    root: Path
-    progress: Progress
-    say: Callable[[str], None]
 
     def run(self, candidates: Sequence[Candidate]) -> list[Entry]:
         """All candidates, in the order given, as far as they came."""
@@ -107,16 +102,13 @@ class Race:
 
     def _build(self, entry: Entry) -> None:
         candidate = entry.candidate
-        folder = self.given.folder / candidate.name.replace("/", "-")
-        folder.mkdir(parents=True, exist_ok=True)
         if self.spending.share >= 1:
             entry.state, entry.reason = "unbuilt", "the budget was spent before"
             return
-        self.progress(f"Building {candidate.name}", 0, 1)
-        given = replace(
-            self.given, model=candidate.model or self.given.model, settings=candidate.settings, folder=folder,
-            callbacks=[*self.given.callbacks, *([_Deadline(self.spending)] if self.spending.budget else [])],
-        )  # fmt: skip
+        self.given.progress(f"Building {candidate.name}", 0, 1)
+        given = self.given.to(candidate)
+        if self.spending.budget:
+            given = replace(given, callbacks=[*given.callbacks, _Deadline(self.spending)])
         try:
             with self.spending.on():
                 entry.built = candidate.way.build(given)
@@ -127,8 +119,8 @@ class Race:
         except Exception as error:  # reported, and the others go on
             self._failed(entry, error)
         else:
-            entry.replies = Replies(replies_path(self.root, entry.built.recipe))
-            self.progress(f"Building {candidate.name}", 1, 1)
+            entry.replies = Replies(replies_path(self.given.desk.workspace.store.root, entry.built.recipe))
+            self.given.progress(f"Building {candidate.name}", 1, 1)
 
     def _ask(self, entry: Entry, questions: Sequence[Question]) -> None:
         assert entry.built is not None
@@ -140,7 +132,7 @@ class Race:
                 ask(
                     entry.built.load, questions, entry.replies, self.given.roles,
                     enough=lambda: self.spending.share >= 1,
-                    progress=lambda done, total: self.progress(f"Asking {name}", done, total),
+                    progress=lambda done, total: self.given.progress(f"Asking {name}", done, total),
                 )  # fmt: skip
         except Exception as error:
             self._failed(entry, error)
@@ -152,7 +144,7 @@ class Race:
     def _failed(self, entry: Entry, error: Exception) -> None:
         said = str(error) if isinstance(error, LavraError) else f"{type(error).__name__}: {error}"
         entry.state, entry.reason = "failed", said
-        self.say(f"{entry.candidate.name} failed, and the others go on: {said}")
+        self.given.say(f"{entry.candidate.name} failed, and the others go on: {said}")
 
 
 def rounds(questions: int, candidates: int) -> list[int]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lavra.inference.engine import Engine
     from lavra.inference.sampling import Sampling
     from lavra.training.callbacks import Callback
+    from lavra.workspace.studying.grid import Candidate
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class Given:
     def over(self, reference: str) -> Given:
         """The same over another model, or over what was tuned."""
         return replace(self, model=reference)
+
+    def to(self, candidate: Candidate) -> Given:
+        """The same for one of the study's candidates."""
+        folder = self.folder / candidate.name.replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(self, model=candidate.model or self.model, settings=candidate.settings, folder=folder)
 
     def language(self, text: str) -> str:
         """A question's, of those the workspace knows."""

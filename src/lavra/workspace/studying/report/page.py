@@ -36,7 +36,9 @@ tr.chosen td{background:#eff6ff;font-weight:600}
 pre{background:#f3f4f6;padding:.6rem;overflow-x:auto;white-space:pre-wrap;font-size:.8rem}
 summary{cursor:pointer}.choose{float:right;font-size:.85rem}
 body:has(#pt:checked) .en,body:has(#en:checked) .pt{display:none}
+@page{size:A4 landscape;margin:12mm}
 @media print{body{max-width:none;margin:0;font-size:10pt}.choose{display:none}.scroll{overflow:visible}
+ table{font-size:8pt}td.n{white-space:normal}tr{break-inside:avoid}svg{max-height:9cm}
  details::details-content{content-visibility:visible;display:block}h2,h3{break-after:avoid}}
 """
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lavra.evaluation.costs import Prices, carbon, energy
+from lavra.evaluation.costs import carbon, energy
 from lavra.evaluation.intervals import Interval, mean_interval
 from lavra.evaluation.items import Evidence, Question, Source
 from lavra.evaluation.judging import agreement
@@ -18,6 +16,7 @@ from lavra.store.files import tree_size
 from lavra.workspace.studying.budget import Spending, money_of
 from lavra.workspace.studying.deciding import Decision, front
 from lavra.workspace.studying.exam import Exam
+from lavra.workspace.studying.pricing import Pricing, seconds_of
 from lavra.workspace.studying.race import Entry
 from lavra.workspace.studying.scoring import QUALITY, Result
 
@@ -32,39 +31,6 @@ _TIMES = ("first_token", "seconds", "tokens_per_second")
 """Measures of which the table of times says more than their means."""
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Pricing:
-    """``prices`` of the workspace; ``fees``: what others charge for the replies of a way, all together; ``country``:
-    whose electricity; ``priced``: whether money can be told."""
-
-    prices: Prices
-    fees: Callable[[Result], float]
-    country: str = ""
-    priced: bool = False
-
-    def per_answer(self, result: Result) -> Json:
-        """Energy, CO₂ and money of an answer. What a server draws elsewhere is not known: it has no energy."""
-        count = len(result.kept)
-        money = (sum(money_of(kept.cost, self.prices) for kept in result.kept) + self.fees(result)) / count
-        found: Json = {"money_1000": money * 1000 if self.priced else None}
-        if not result.entry.candidate.way.over_models:
-            return {**found, "kwh": None, "kind": None, "co2_grams": None}
-        spent = [energy(kept.cost, self.prices.watts) for kept in result.kept]
-        whole = sum(spent[1:], start=spent[0])
-        grams = carbon(whole, self.country).grams / count
-        return {**found, "kwh": whole.kwh / count, "kind": whole.kind, "co2_grams": grams}
-
-    def cost(self, result: Result) -> float:
-        """Of an answer: money where prices are known, else the seconds that one waits."""
-        return float(self.per_answer(result)["money_1000"]) if self.priced else float(seconds_of(result))
-
-
-def seconds_of(result: Result) -> float:
-    """The median of the seconds that an answer takes; infinite where none came."""
-    seconds = [kept.reply.seconds for kept in result.kept if not kept.reply.error]
-    return float(np.median(seconds)) if seconds else math.inf
 
 
 def record(
@@ -162,10 +128,11 @@ def _measured(result: Result, pricing: Pricing) -> Json:
     quality = result.scores.values[QUALITY]
     order = sorted(range(len(quality)), key=lambda number: (-quality[number], number))
     ids = [result.scores.questions[number].id for number in order]
-    measures = {name: _interval(mean_interval(values)) for name, values in result.scores.values.items()}
+    values = {QUALITY: quality, **result.scores.values}
+    measures = {name: _interval(mean_interval(each)) for name, each in values.items()}
     failures = Counter(kind for kind in result.failures if kind)
     return {
-        "measures": {name: values for name, values in measures.items() if values["count"] and name not in _TIMES},
+        "measures": {name: each for name, each in measures.items() if each["count"] and name not in _TIMES},
         "agreement": {name: _interval(one) for name, one in agreement(result.scores).items()},
         "latency": _latency(result),
         "memory": max((kept.memory for kept in result.kept), default=0),
