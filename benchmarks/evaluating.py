@@ -4,8 +4,8 @@
 
 The tasks stand for three kinds of work: short questions with choices (ARC), choices after five shared examples (MMLU),
 and written answers after five shared examples (GSM8K). The systems take turns within one run, so that a busy machine
-slows them alike; the medians of the rounds count, of seconds and of CPU seconds. Log-likelihoods are compared item by item, written answers word by
-word. Tokenizing and the harness's own work are part of the time.
+slows them alike; the medians of the rounds count, of seconds and of CPU seconds. Log-likelihoods are compared item by
+item, written answers word by word. Tokenizing is part of the time.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_whole_texts_are_read_in_the_harness_windows(directory: Callable[[str], 
     assert mine == pytest.approx(judged, abs=1e-2, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["rotary", "learned", "window"])
+@pytest.mark.parametrize("kind", ["rotary", "learned", "window", "some windows"])
 def test_what_is_written_is_what_the_harness_own_class_writes(directory: Callable[[str], Path], kind: str) -> None:
     ours, theirs = both(directory(kind))
     draw = random.Random(11)

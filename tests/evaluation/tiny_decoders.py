@@ -12,9 +12,10 @@ WORDS = _PROSE.split()
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n?:ABCDE"
 
 
-def write_tokenizer(path: Path) -> None:
-    """Byte-level BPE, learned on the words of the tests, so that words are tokens and others are pieces."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def write_tokenizer(path: Path, *, begins: bool = False) -> None:
+    """Byte-level BPE, learned on the words of the tests, so that words are tokens and others are pieces. ``begins``: it
+    puts a token before each text, as Llama's and Gemma's do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     bare = Tokenizer(models.BPE())
@@ -27,6 +28,8 @@ def write_tokenizer(path: Path) -> None:
     bare.train_from_iterator(
         [*texts, LETTERS], trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
     )
+    if begins:
+        bare.post_processor = processors.TemplateProcessing("<|begin|> $A", special_tokens=[("<|begin|>", 1)])
     PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|end|>", bos_token="<|begin|>").save_pretrained(path)
 
 
@@ -57,5 +60,5 @@ def tiny_decoder(kind: str, path: Path, *, seed: int = 7) -> Path:
             else:
                 parameter.data.add_(torch.randn_like(parameter) * 0.1)
         model.save_pretrained(path)
-        write_tokenizer(path)
+        write_tokenizer(path, begins=kind == "some windows")
     return path

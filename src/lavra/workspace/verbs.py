@@ -21,6 +21,7 @@ from lavra.workspace.workspace import Indexed, Ingested, Workspace
 if TYPE_CHECKING:
     from lavra.assistants.events import Event
     from lavra.store import Trace
+    from lavra.workspace.evaluating.run import Evaluated, Precision
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.questioning import Questions
     from lavra.workspace.studying.run import Study
@@ -65,6 +66,26 @@ def study(**options: Any) -> Study:
     names = {field.name for field in fields(StudySettings)}
     settings = StudySettings(**{name: options.pop(name) for name in names & options.keys()})
     return run.study(run.plan_study(Workspace.find(), settings), **options)
+
+
+def evaluate(
+    *tasks: str,
+    model: str | None = None,
+    data: str | Path | None = None,
+    include: Sequence[str | Path] = (),
+    precision: Precision | None = None,
+    **options: Any,
+) -> Evaluated:
+    """Ask a model standard tasks; ``data`` is the directory of theirs. The options are the fields of ``Settings`` of
+    ``lavra.evaluation.harness.running``."""
+    from lavra.evaluation.harness.running import Settings
+    from lavra.workspace.evaluating.run import plan, run
+
+    where = None if data is None else Path(data)
+    own = [Path(path) for path in include]
+    return run(
+        plan(Workspace.find(), model, tasks, where, include=own, settings=Settings(**options), precision=precision)
+    )
 
 
 def serve(host: str | None = None, port: int | None = None, *, insecure: bool = False) -> None:
