@@ -129,9 +129,6 @@ def test_the_same_study_is_found_without_a_model_being_loaded(
     again = run(place, *every(place))
     assert again.found
     assert again.artifact.id == whole.artifact.id
-    (whole.plan.folder / "done").unlink()  # as if it had been killed just before its end
-    again = run(place, *every(place))
-    assert (again.found, again.artifact.id) == (True, whole.artifact.id)
 
 
 def test_the_report_is_one_page_of_two_languages_without_scripts_or_anything_from_elsewhere(whole: Study) -> None:
@@ -166,6 +163,14 @@ def test_the_recommended_way_answers(whole: Study) -> None:
     *_, answer = assistant.answer([Message("user", "How much?")], roles=frozenset({"public"}))
     assert isinstance(answer, Answer)
     assert answer.text.startswith("320 reais")
+
+
+def test_a_way_that_says_the_same_again_is_consistent_and_one_of_chance_is_not(place: Path) -> None:
+    done = run(place, "prompt", f"{place}/own.py:oracle", samples=2)
+    steady, chance = way(done, "oracle")["measures"], way(done, "prompt")["measures"]
+    assert steady["consistency"]["mean"] == 1.0
+    assert steady["semantic_entropy"]["mean"] == 0.0
+    assert chance["semantic_entropy"]["mean"] > 0.5  # random weights at temperature 1
 
 
 # ── stopped, and spent ───────────────────────────────────────────────────────────────────────────────────────────

@@ -79,6 +79,9 @@ class StudyOptions:
     ] = None
     judge_model: Annotated[str | None, _bounds(help="The judge's model on that server.")] = None
     judge_key_env: Annotated[str | None, _bounds(help="The environment variable that holds its key.")] = None
+    samples: Annotated[
+        int, _bounds(min=0, help="Ask every way so many times more, to see whether it says the same.")
+    ] = 0
     seed: Annotated[int, _bounds(min=0)] = 0
 
     out: Annotated[Path | None, _out(help="Also write study.html and study.json into this folder.")] = None
@@ -143,7 +146,7 @@ def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:
 
 _SAME = (
     "questions", "tuning", "limit", "budget", "seed", "endpoint", "endpoint_model", "key_env", "judge", "judge_model",
-    "judge_key_env",
+    "judge_key_env", "samples",
 )  # fmt: skip
 """Options that are settings of the same name."""
 

@@ -17,7 +17,7 @@ def command_of(settings: StudySettings) -> str:
     words += ["--models", ",".join(settings.models)] if settings.models else []
     usual = StudySettings()
     for name in ("questions", "tuning", "limit", "count", "budget", "measure", "max_tokens", "endpoint",
-                 "endpoint_model", "key_env", "judge", "judge_model", "judge_key_env", "seed"):  # fmt: skip
+                 "endpoint_model", "key_env", "judge", "judge_model", "judge_key_env", "samples", "seed"):  # fmt: skip
         value = getattr(settings, name)
         words += [f"--{name.replace('_', '-')}", str(value)] if value != getattr(usual, name) else []
     for role in settings.roles:

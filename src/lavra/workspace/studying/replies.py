@@ -16,6 +16,7 @@ from typing import Any
 from lavra.assistants.events import Answer, Answering, Citation, Message, Retrieved
 from lavra.errors import LavraError
 from lavra.evaluation.items import Evidence, Question, Reply
+from lavra.inference.sampling import Sampling
 from lavra.store.energy import Cost, Meter
 from lavra.store.files import digest
 
@@ -76,6 +77,7 @@ def ask(
     replies: Replies,
     roles: frozenset[str],
     *,
+    sampling: Sampling | None = None,
     enough: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -96,7 +98,7 @@ def ask(
         progress(len(questions) - len(missing) + number, len(questions))
         if enough():
             break
-        kept = reply(assistant, question, roles)
+        kept = reply(assistant, question, roles, sampling)
         if kept.reply.error:
             failed.append(kept)
             if len(failed) == _IN_A_ROW or len(missing) == len(failed):
@@ -110,14 +112,14 @@ def ask(
     progress(len(questions), len(questions))
 
 
-def reply(assistant: Answering, question: Question, roles: frozenset[str]) -> Kept:
-    """One question, asked by somebody with ``roles``."""
+def reply(assistant: Answering, question: Question, roles: frozenset[str], sampling: Sampling | None = None) -> Kept:
+    """One question, asked by somebody with ``roles``; ``sampling``: otherwise than the assistant's own."""
     meter = Meter()
     found: Retrieved | None = None
     answer: Answer | None = None
     error = ""
     try:
-        for event in assistant.answer([Message("user", question.text)], roles=roles):
+        for event in assistant.answer([Message("user", question.text)], roles=roles, sampling=sampling):
             if isinstance(event, Retrieved):
                 found = event
             elif isinstance(event, Answer):

@@ -10,7 +10,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from lavra.workspace.studying.pricing import pricing_of
 from lavra.workspace.studying.race import Race
 from lavra.workspace.studying.replies import FOLDER, Kept, key
 from lavra.workspace.studying.report.record import record
+from lavra.workspace.studying.resampling import resample, with_samples
 from lavra.workspace.studying.scoring import QUALITY, results, score
 from lavra.workspace.studying.settings import StudySettings
 from lavra.workspace.studying.way import Given
@@ -91,9 +92,14 @@ def study(
     entries = Race(given, exam, spending, _quick(plan.settings), pricing.fees).run(plan.candidates)
     if (before := find_study(plan, entries)) is not None:
         return Study(plan, before, read_record(before), True)
+    samples = resample(entries, exam.asked, plan.settings.samples, given, spending)
     judge = find_judge(plan.workspace, plan.settings)
     measured = _thorough(plan, judge)
     found = results(exam.asked, entries, measured, lambda done: progress("Measuring", done, len(entries)))
+    found = [
+        replace(one, scores=with_samples(one.scores, samples[one.name])) if one.name in samples else one
+        for one in found
+    ]
     decision = decide(found, pricing.cost, seed=plan.settings.seed)
     about = _about(plan, judge, command)
     values = numbers(record(exam, entries, found, decision, pricing, spending, about))

@@ -17,8 +17,9 @@ class StudySettings:
     ``models``: references, by default the workspace's generator; ``questions`` and ``tuning``: files of questions to
     ask and to learn from, made by rules without them (``count`` at most); ``limit``: asked at most; ``budget``:
     ``15 min``, ``0.5 kWh``, ``3 EUR``; ``measure``: what ways are compared by; ``max_tokens``: of an answer, the same
-    for all; ``endpoint``, ``endpoint_model``, ``key_env``: of the way ``external``; ``judge``:
-    a model that grades replies, by its reference, or a server's address with ``judge_model`` and ``judge_key_env``."""
+    for all; ``samples``: times that every way is asked again, to see whether it says the same; ``endpoint``,
+    ``endpoint_model``, ``key_env``: of the way ``external``; ``judge``: a model that grades replies, by its reference,
+    or a server's address with ``judge_model`` and ``judge_key_env``."""
 
     ways: tuple[str, ...] = USUAL
     models: tuple[str, ...] = ()
@@ -36,12 +37,13 @@ class StudySettings:
     judge: str | None = None
     judge_model: str | None = None
     judge_key_env: str | None = None
+    samples: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.ways:
             raise LavraError("no way was given: name some, as in --ways prompt,rag.")
-        for name, least in (("limit", 2), ("count", 10), ("max_tokens", 1)):
+        for name, least in (("limit", 2), ("count", 10), ("max_tokens", 1), ("samples", 0), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise LavraError(f"{name} is {value}: it must be at least {least}.")
@@ -62,5 +64,5 @@ class StudySettings:
         return {
             "models": list(self.models), "limit": self.limit, "count": self.count, "budget": self.budget,
             "measure": self.measure, "max_tokens": self.max_tokens, "roles": sorted(self.roles), "seed": self.seed,
-            "judge": [self.judge, self.judge_model] if self.judge else None,
+            "samples": self.samples, "judge": [self.judge, self.judge_model] if self.judge else None,
         }  # fmt: skip
