@@ -63,7 +63,7 @@ def test_the_assistant_names_its_reranker_and_how_it_is_used(place: Workspace, j
     assert plain.index.reranking is None
     there.assistant()
     manifest = place.store.get("assistant").manifest
-    assert manifest.recipe["search"] == {"candidates": 20, "share": 0.5}
+    assert manifest.recipe["search"] == {"candidates": 10, "share": 0.25}
     card = place.store.get(manifest.inputs["reranker"])
     assert card.manifest.recipe["sha256"] == there.reranker.model.sha256  # type: ignore[union-attr]
     assert "reranker" not in without.inputs

@@ -35,8 +35,8 @@ class Reranking:
     ``share`` is its part in the order, see :func:`rerank`."""
 
     load: Callable[[], Judge]
-    depth: int = 20
-    share: float = 0.5
+    depth: int = 10
+    share: float = 0.25
 
     @cached_property
     def judge(self) -> Judge:

@@ -69,8 +69,8 @@ class SearchSection(Section):
     """How what was found is put in order."""
 
     reranker: str | None = None
-    candidates: int = Field(default=20, ge=2, le=100)
-    share: float = Field(default=0.5, gt=0, le=1)
+    candidates: int = Field(default=10, ge=2, le=100)
+    share: float = Field(default=0.25, gt=0, le=1)
 
 
 class AnswerSection(Section):
@@ -176,8 +176,8 @@ name = {{name}}
 
 [search]
 # reranker = "reranker"            # a cross-encoder: its artifact's id or name, or a path; nobody when not set
-# candidates = 20                  # how many of the best passages it reads
-# share = 0.5                      # its part in their order beside the search's; 1 is all of it
+# candidates = 10                  # how many of the best passages it reads
+# share = 0.25                     # its part in their order beside the search's; 1 is all of it
 
 [answer]
 # prompt = "grounded"              # or a TOML file of your own
