@@ -3,7 +3,8 @@
     python benchmarks/attention_kernels.py [--quick]
 
 Seconds of one core (process time, so that other work on the machine counts less), the best of a few; the kernels take
-turns. "Runs" are one call a text, "tiles" are Lavra's own, "dense" is PyTorch's kernel with a mask.
+turns. "Texts" is Lavra's kernel for texts packed into rows, "runs" are one call a text, "tiles" are Lavra's for
+patterns and long texts, "dense" is PyTorch's kernel with a mask.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lavra.model import kernels, tiles
+from lavra.model import kernels, texts, tiles
 from lavra.model.attention import Mask
 
 HEADS, KV_HEADS, WIDTH = 9, 3, 64
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def texts(batch: int, time_: int, mean: int) -> Tensor:
+def texts_of(batch: int, time_: int, mean: int) -> Tensor:
     """Segment numbers of packed texts of random lengths."""
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(batch, time_, generator=generator) < 1 / mean).long().cumsum(1)
@@ -38,10 +39,10 @@ def padded_left(batch: int, time_: int) -> Tensor:
 
 
 LOADS: tuple[tuple[str, int, int, Mask], ...] = (
-    ("4 x 512, texts of 128", 4, 512, Mask(causal=True, segments_BS=texts(4, 512, 128))),
-    ("4 x 512, texts of 40", 4, 512, Mask(causal=True, segments_BS=texts(4, 512, 40))),
+    ("4 x 512, texts of 128", 4, 512, Mask(causal=True, segments_BS=texts_of(4, 512, 128))),
+    ("4 x 512, texts of 40", 4, 512, Mask(causal=True, segments_BS=texts_of(4, 512, 40))),
     ("4 x 512, causal", 4, 512, Mask(causal=True)),
-    ("1 x 8192, texts of 800", 1, 8192, Mask(causal=True, segments_BS=texts(1, 8192, 800))),
+    ("1 x 8192, texts of 800", 1, 8192, Mask(causal=True, segments_BS=texts_of(1, 8192, 800))),
     ("4 x 2048, padded on the left", 4, 2048, Mask(causal=True, valid_BS=padded_left(4, 2048))),
     ("1 x 4096, causal", 1, 4096, Mask(causal=True)),
 )
@@ -71,7 +72,10 @@ def kernels_for(mask: Mask, batch: int, time_: int) -> dict[str, Kernel]:
     def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return kernels.dense(q, k, v, mask.additive(time_, time_, HEADS, q), scale)
 
-    return {"dense": dense, "runs, fused": run_fused, "runs, tiles": run_tiles, "tiles": tiled}
+    def by_texts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return texts.attend_texts(q, k, v, lengths, True, scale, mask.text_masks(q, KV_HEADS))
+
+    return {"dense": dense, "texts": by_texts, "runs, fused": run_fused, "runs, tiles": run_tiles, "tiles": tiled}
 
 
 def best(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:

@@ -235,8 +235,8 @@ def attend(
     a GPU, 256 queries, and a pattern, segments or a cap    varlen for segments, otherwise FlexAttention
     a soft cap, or sink logits                              tiles
     LongLoRA's shifted groups, alone, 256 keys              each half of the heads as segments, see below
-    segments, or padding around texts, alone, 256 keys      texts, where products beat PyTorch's kernel (bf16
-                                                              without AMX); else runs: each as a plain one
+    segments, or padding around texts, alone, 256 keys      texts, where they pay (float32; bf16 without AMX);
+                                                              else runs: every text by itself, as a plain one
     products beat PyTorch's kernel (bf16 without AMX)       tiles
     causal or everything, nothing else                      fused
     a pattern that hides half of the scores, 256 keys; a    tiles
@@ -273,10 +273,8 @@ def attend(
     if alone and not mask.plain and keys >= tiles.FEWEST_KEYS:
         lengths = mask.stretches(batch, keys)
         if lengths is not None and kernels.runs_pay(lengths, q_BHTD.device, q_BHTD.dtype):
-            if (
-                kernels.products_are_faster(q_BHTD.device, q_BHTD.dtype)
-                and len({n for row in lengths for n in row}) > 1
-            ):
+            various = any(length != lengths[0][0] for row in lengths for length in row)
+            if various and kernels.texts_pay(q_BHTD.device, q_BHTD.dtype):
                 masks = mask.text_masks(q_BHTD, k_BKSD.shape[1])
                 return texts.attend_texts(q_BHTD, k_BKSD, v_BKSD, lengths, mask.causal, scale, masks)
             bare = Mask(causal=mask.causal)

@@ -112,6 +112,12 @@ def runs_pay(lengths: list[list[int]], device: torch.device, dtype: torch.dtype)
     return not products_are_faster(device, dtype) or length * len(lengths) >= 128 * count
 
 
+def texts_pay(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether products a piece of a text beat PyTorch's kernel a text: with gradients 21 ms against 74 for 4 × 512 bf16
+    tokens in texts of 128, 32 against 43 in float32; texts of 40 26 against 76, 21 against 25."""
+    return device.type == "cpu" and (dtype != torch.bfloat16 or products_are_faster(device, dtype))
+
+
 def runs(
     q_BHTD: Tensor,
     k_BKSD: Tensor,

@@ -21,7 +21,7 @@ from lavra.model.config import ModelConfig
 from lavra.model.counts import count_operations
 from lavra.model.describe import human, human_count
 from lavra.model.heads import unembedding_weight
-from lavra.model.kernels import products_are_faster
+from lavra.model.kernels import texts_pay
 from lavra.model.quantised import QuantisedLinear
 from lavra.model.texts import kept_bytes
 from lavra.model.vocabulary_chunks import chunk_bytes
@@ -219,7 +219,7 @@ def _attention_weights(
     config: ModelConfig, tokens: int, context: float, device: torch.device, dtype: torch.dtype
 ) -> int:
     """Bytes of the weights that attention over packed texts keeps."""
-    if not products_are_faster(device, dtype):
+    if not texts_pay(device, dtype):
         return 0
     return config.layers * kept_bytes(tokens, context, config.heads, dtype)
 
