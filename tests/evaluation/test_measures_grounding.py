@@ -47,7 +47,8 @@ def test_a_number_that_is_missing_and_a_denial_are_never_supported() -> None:
 
 
 def test_what_says_nothing_is_not_counted() -> None:
-    assert supported("As fontes dizem:\n\nComo são as férias?\n\n# Férias") == [None, None, None]
+    assert supported("As fontes dizem:\n\n# Férias\n\nSim.") == [None, None, None]
+    assert supported("Quantas luas tem Júpiter?") == [False]
 
 
 @pytest.mark.parametrize("text", ["Um [1]. Dois [2, 3].", "Um. [1] Dois. [2] [3]", "Um [1].\nDois [2][3]."])
