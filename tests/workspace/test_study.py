@@ -180,12 +180,12 @@ def test_a_killed_study_goes_on_where_it_was(place: Path, monkeypatch: pytest.Mo
     asked: list[str] = []
     honest = replying.reply
 
-    def counted(assistant: Any, question: Any, roles: Any) -> Any:
+    def counted(assistant: Any, question: Any, *rest: Any) -> Any:
         if len(asked) == 2:
             asked.append("killed")
             raise KeyboardInterrupt
         asked.append(question.text)
-        return honest(assistant, question, roles)
+        return honest(assistant, question, *rest)
 
     monkeypatch.setattr(replying, "reply", counted)
     with pytest.raises(KeyboardInterrupt):

@@ -10,6 +10,7 @@ from typing import Any
 from lavra.errors import LavraError
 from lavra.evaluation.costs import Energy, carbon
 from lavra.store.manifest import recipe_hash
+from lavra.workspace.generators import find_generator
 from lavra.workspace.runs import RUNS
 from lavra.workspace.studying.budget import Budget, parse_budget
 from lavra.workspace.studying.exam import Exam, make_exam
@@ -46,6 +47,9 @@ class Plan:
             **self.settings.recipe,
             "ways": [candidate.recipe for candidate in self.candidates],
             "exam": self.exam.digest,
+            "weights": [find_generator(self.workspace, model).model.sha256 for model in self.models],
+            "answer": self.workspace.settings.answer.model_dump(),
+            "prices": self.workspace.settings.prices.model_dump(),
         }
 
     @property

@@ -21,6 +21,7 @@ from lavra.workspace.studying.exam import Exam
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.replies import Kept, Replies, ask, replies_path
 from lavra.workspace.studying.way import Built, Given
+from lavra.workspace.workspace import Progress
 
 FEWEST = 8
 """Questions of the first round, at least: fewer say nothing."""
@@ -60,6 +61,16 @@ class _Deadline(Callback):
     def step(self, step: Step) -> None:
         if self.spending.share > FOR_BUILDING:
             raise OverBudget(f"half of the budget was spent on building it, at step {step.step} of {step.steps}")
+
+
+class _Shown(Callback):
+    """Steps of a training as the study's own progress."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.name = progress, name
+
+    def step(self, step: Step) -> None:
+        self.progress(f"Training {self.name}", step.step, step.steps)
 
 
 @dataclass
@@ -106,9 +117,10 @@ class Race:
             entry.state, entry.reason = "unbuilt", "the budget was spent before"
             return
         self.given.progress(f"Building {candidate.name}", 0, 1)
-        given = self.given.to(candidate)
+        callbacks = [*self.given.callbacks, _Shown(self.given.progress, candidate.name)]
         if self.spending.budget:
-            given = replace(given, callbacks=[*given.callbacks, _Deadline(self.spending)])
+            callbacks.append(_Deadline(self.spending))
+        given = replace(self.given.to(candidate), callbacks=callbacks)
         try:
             with self.spending.on():
                 entry.built = candidate.way.build(given)
