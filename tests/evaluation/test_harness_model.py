@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance  # noqa: E402
 from tiny_decoders import WORDS, tiny_decoder  # noqa: E402
 
 from lavra.evaluation.harness.extra import require_harness  # noqa: E402
+from lavra.evaluation.harness.kept import Kept  # noqa: E402
 from lavra.evaluation.harness.model import HarnessModel  # noqa: E402
 from lavra.evaluation.harness.room import Room  # noqa: E402
 from lavra.evaluation.harness.running import RESAMPLES, Selection, Settings, evaluate  # noqa: E402
@@ -187,3 +188,44 @@ def test_the_metrics_of_whole_tasks_are_the_same(directory: Callable[[str], Path
             assert one["doc_hash"] == two["doc_hash"]
             assert one["prompt_hash"] == two["prompt_hash"]
     assert results["lavra"]["scores"]["chosen"]["baselines"]["random"] == 0.25
+
+
+def test_a_stopped_evaluation_goes_on_where_it_was(
+    directory: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def interrupted(what: str, done: int, total: int) -> None:
+        heard.append(done)
+        if 10 < done < total - 10 and not survived:
+            raise Killed
+
+    path = directory("rotary")
+    scored = instances("loglikelihood", list(questions()))
+    written = instances("generate_until", [(text(random.Random(n), 5), {"max_gen_toks": 6}) for n in range(80)])
+    whole, _ = both(path)
+    expected = whole.loglikelihood(scored), whole.generate_until(written)
+    monkeypatch.setattr(Room, "of", classmethod(lambda cls, model: cls(tokens=256, cached=500, reach=160, written=500)))
+    heard: list[int] = []
+    survived = False
+    for ask, asked, answers in (("loglikelihood", scored, expected[0]), ("generate_until", written, expected[1])):
+        heard.clear()
+        file = tmp_path / f"{ask}.jsonl"
+        with pytest.raises(Killed):
+            getattr(_with(whole, Kept(file), interrupted), ask)(asked)
+        with file.open("a") as lines:
+            lines.write('["half a li')  # what the kill cut off
+        survived, before = True, heard[-1]
+        heard.clear()
+        again = getattr(_with(whole, Kept(file), interrupted), ask)(asked)
+        assert heard[0] >= before  # nothing is asked twice
+        if ask == "loglikelihood":
+            assert max(abs(a[0] - b[0]) for a, b in zip(again, answers, strict=True)) < 1e-4
+        else:
+            assert again == answers
+        survived = False
+
+
+def _with(model: HarnessModel, kept: Kept, progress: Any) -> HarnessModel:
+    return HarnessModel(model.model, model.words, kept=kept, progress=progress)

@@ -35,12 +35,13 @@ def generate(
     *,
     ends: Collection[int],
     stopped: Stopped,
-    done: Callable[[int], None] = lambda count: None,
+    heard: Callable[[list[tuple[int, list[int]]]], None] | None = None,
 ) -> list[list[int]]:
     """An answer to each prompt: at most ``sampling.max_tokens`` tokens, the last of them one of ``ends`` or the one
     with which the answer became ``stopped``. The same seed gives the same answers.
 
-    A prompt is cut at its beginning where it and its answer do not fit the model's context.
+    A prompt is cut at its beginning where it and its answer do not fit the model's context. ``heard`` is told of each
+    batch the numbers of its prompts and their answers.
     """
     room = Room.of(model)
     longest = longest_text(model) - sampling.max_tokens
@@ -54,7 +55,8 @@ def generate(
         answers = _together(model, rests, prefix, sampling, frozenset(ends), stopped, generator)
         for number, answer in zip(batch, answers, strict=True):
             found[number] = answer
-        done(len(batch))
+        if heard is not None:
+            heard(list(zip(batch, answers, strict=True)))
     return found
 
 

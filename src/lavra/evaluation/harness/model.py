@@ -16,6 +16,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lavra.errors import LavraError
 from lavra.evaluation.harness.generating import generate
+from lavra.evaluation.harness.kept import Kept
 from lavra.evaluation.harness.prefixes import Ids
 from lavra.evaluation.harness.room import longest_text
 from lavra.evaluation.harness.scoring import Score, score
@@ -44,14 +45,17 @@ class HarnessModel(TemplateLM):
         parameters: int | None = None,
         seed: int = 0,
         progress: Progress = silent,
+        kept: Kept | None = None,
     ) -> None:
-        """``parameters``: how many, where the model is packed and does not say so itself."""
+        """``parameters``: how many, where the model is packed and does not say so itself. ``kept``: what was answered
+        before, and is from now on."""
         super().__init__()
         start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
         if start is None or tokenizer.eos_id is None:
             raise LavraError(f"the tokenizer of {name} has no token that ends a text; evaluate another model.")
         self.model, self.words, self.name, self.seed = model, tokenizer, name, seed
         self._start, self._end, self._progress = start, tokenizer.eos_id, progress
+        self._kept = kept
         self._parameters = parameters or count_parameters(model)
         self.cut = 0
 
@@ -148,14 +152,19 @@ class HarnessModel(TemplateLM):
 
     def _score(self, pairs: Sequence[tuple[Ids, Ids]], what: str) -> list[Score]:
         self.cut += sum(len(context) + len(ids) > self.max_length + 1 for context, ids in pairs)
-        count = 0
+        kept = self._kept or Kept()
+        keys = kept.keys("score", pairs)
+        new = [number for number, key in enumerate(keys) if key not in kept]
+        count = len(pairs) - len(new)
 
-        def done(more: int) -> None:
+        def heard(batch: list[tuple[int, Score]]) -> None:
             nonlocal count
-            count += more
+            kept.put([(keys[new[place]], given) for place, given in batch])
+            count += len(batch)
             self._progress(what, count, len(pairs))
 
-        return score(self.model, pairs, done=done)
+        score(self.model, [pairs[number] for number in new], heard=heard)
+        return [(float(kept[key][0]), bool(kept[key][1])) for key in keys]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         groups: dict[str, list[int]] = {}
@@ -164,29 +173,42 @@ class HarnessModel(TemplateLM):
         found = [""] * len(requests)
         count = 0
 
-        def done(more: int) -> None:
+        def heard(more: int) -> None:
             nonlocal count
             count += more
             self._progress("Writing", count, len(requests))
 
         for numbers in groups.values():
-            prompts = [tuple(ids) for ids in self._encode([requests[number].args[0] for number in numbers])]
-            sampling, until = read_settings(requests[numbers[0]].args[1], self.seed)
-            if sampling.max_tokens >= self.max_length:
-                raise LavraError(
-                    f"{requests[numbers[0]].task_name} wants answers of {sampling.max_tokens} tokens and {self.name} "
-                    f"takes {self.max_length}: leave that task out, or take a model with a longer context."
-                )
-            self.cut += sum(len(ids) + sampling.max_tokens > self.max_length for ids in prompts)
-            answers = generate(
-                self.model, prompts, sampling, ends=self.words.eos_ids, stopped=self._stops(until), done=done
-            )
-            for number, answer in zip(numbers, answers, strict=True):
-                text = self.words.decode(answer)
-                for stop in until:
-                    text = text.split(stop)[0]
+            given = [requests[number] for number in numbers]
+            for number, text in zip(numbers, self._write(given, heard), strict=True):
                 found[number] = text
         return found
+
+    def _write(self, requests: Sequence[Instance], heard: Callable[[int], None]) -> list[str]:
+        """Answers to requests with the same settings."""
+        prompts = [tuple(ids) for ids in self._encode([request.args[0] for request in requests])]
+        sampling, until = read_settings(requests[0].args[1], self.seed)
+        if sampling.max_tokens >= self.max_length:
+            raise LavraError(
+                f"{requests[0].task_name} wants answers of {sampling.max_tokens} tokens and {self.name} takes "
+                f"{self.max_length}: leave that task out, or take a model with a longer context."
+            )
+        self.cut += sum(len(ids) + sampling.max_tokens > self.max_length for ids in prompts)
+        kept = Kept() if sampling.temperature or self._kept is None else self._kept
+        keys = kept.keys("write", [[ids, sampling.max_tokens, until] for ids in prompts])
+        if sampling.temperature:  # the same question again may have another answer
+            keys = [f"{number}" for number in range(len(prompts))]
+        new = list(dict(zip(reversed(keys), reversed(range(len(keys))), strict=True)).values())
+        new = sorted(number for number in new if keys[number] not in kept)
+        heard(len(prompts) - len(new))
+
+        def told(batch: list[tuple[int, list[int]]]) -> None:
+            kept.put([(keys[new[place]], answer) for place, answer in batch])
+            heard(len(batch))
+
+        ends, stopped = self.words.eos_ids, self._stops(until)
+        generate(self.model, [prompts[n] for n in new], sampling, ends=ends, stopped=stopped, heard=told)
+        return [_before(until, self.words.decode(kept[key])) for key in keys]
 
     def _stops(self, until: Sequence[str]) -> Callable[[list[int]], bool]:
         """Whether an answer has come to one of ``until``, which its last tokens say."""
@@ -208,6 +230,12 @@ class HarnessModel(TemplateLM):
 
 def count_parameters(model: Model) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _before(until: Sequence[str], text: str) -> str:
+    for stop in until:
+        text = text.split(stop)[0]
+    return text
 
 
 def _to_continuation(context: str, continuation: str) -> tuple[str, str]:

@@ -8,7 +8,6 @@ at the end, where a decoder does not look, and logits exist only where a continu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -69,28 +68,29 @@ class Reading:
 
 
 def score(
-    model: Model, pairs: Sequence[tuple[Ids, Ids]], *, done: Callable[[int], None] = lambda count: None
+    model: Model, pairs: Sequence[tuple[Ids, Ids]], *, heard: Callable[[list[tuple[int, Score]]], None] | None = None
 ) -> list[Score]:
     """Of each (context, continuation), both of at least one token: log p of the continuation, and whether each of its
     tokens is the likeliest.
 
-    What does not fit the model's context is cut at its beginning, as the harness does. ``done`` hears how many
-    continuations were finished. Raises LavraError where a continuation alone does not fit.
+    What does not fit the model's context is cut at its beginning, as the harness does. ``heard`` is told
+    of each batch the numbers of its pairs and their scores. Raises LavraError where a continuation alone does not fit.
     """
     longest = longest_text(model)
     cut = [fit(context, continuation, longest) for context, continuation in pairs]
-    same: dict[tuple[Ids, Ids], int] = {}
-    for pair in cut:
-        same.setdefault(pair, len(same))
+    numbers: dict[tuple[Ids, Ids], list[int]] = {}
+    for number, pair in enumerate(cut):
+        numbers.setdefault(pair, []).append(number)
     room = Room.of(model)
-    found: list[Score] = [(0.0, True)] * len(same)
-    times = Counter(cut)
-    by_number = list(same)
-    for scores in _scored(model, _asked(by_number, room), room):
-        for number, given in scores:
+    found: list[Score] = [(0.0, True)] * len(cut)
+    different = list(numbers)
+    for scores in _scored(model, _asked(different, room), room):
+        batch = [(number, given) for place, given in scores for number in numbers[different[place]]]
+        for number, given in batch:
             found[number] = given
-        done(sum(times[by_number[number]] for number, _ in scores))
-    return [found[same[pair]] for pair in cut]
+        if heard is not None:
+            heard(batch)
+    return found
 
 
 def fit(context: Ids, continuation: Ids, longest: int) -> tuple[Ids, Ids]:

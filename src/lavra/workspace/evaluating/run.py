@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from lavra.errors import LavraError
 from lavra.evaluation.harness.extra import harness_version
+from lavra.evaluation.harness.kept import Kept
 from lavra.evaluation.harness.pages import report
 from lavra.evaluation.harness.running import Selection, Settings, evaluate, select, to_lines
 from lavra.model.adapted import load_adapted
@@ -20,8 +22,10 @@ from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
 from lavra.store import Artifact, Draft
 from lavra.store.files import digest
+from lavra.store.manifest import recipe_hash
 from lavra.tokens.tokenizer import load_tokenizer
 from lavra.workspace.generators import Generator, find_generator
+from lavra.workspace.runs import RUNS
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 KIND = "evaluation"
@@ -93,12 +97,15 @@ def plan(
 
 
 def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
-    """Ask, and keep what came of it: ``results.json`` as the harness has it, the items, and a report."""
+    """Ask, and keep what came of it: ``results.json`` as the harness has it, the items, and a report. One that was
+    stopped goes on where it was."""
     model = job.generator.artifact or job.workspace._model_artifact(job.generator.model)
     made: list[Mapping[str, Any]] = []
+    half_done = job.workspace.store.root / RUNS / recipe_hash(KIND, {"model": model.id}, job.recipe)[:16]
 
     def build(draft: Draft) -> None:
-        results, samples = _asked(job, progress)
+        half_done.mkdir(parents=True, exist_ok=True)
+        results, samples = _asked(job, Kept(half_done / "answers.jsonl"), progress)
         made.append(results)
         write(draft, "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         for task, lines in samples.items():
@@ -110,6 +117,7 @@ def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
         draft.metrics.update({name: score["value"] for name, score in results["lavra"]["scores"].items()})
 
     artifact = job.workspace.store.make(KIND, {"model": model.id}, job.recipe, build)
+    shutil.rmtree(half_done, ignore_errors=True)
     if made:
         return Evaluated(artifact, made[0], found=False)
     return Evaluated(artifact, json.loads((artifact.path / "results.json").read_text(encoding="utf-8")), found=True)
@@ -120,7 +128,7 @@ def write(draft: Draft, name: str, text: str) -> None:
         (draft.path / name).write_text(text, encoding="utf-8")
 
 
-def _asked(job: Plan, progress: Progress) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def _asked(job: Plan, kept: Kept, progress: Progress) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     from lavra.evaluation.harness.model import HarnessModel, count_parameters
 
     found = job.generator
@@ -130,7 +138,7 @@ def _asked(job: Plan, progress: Progress) -> tuple[dict[str, Any], dict[str, lis
     parameters = count_parameters(model)
     asked = HarnessModel(
         pack(model), load_tokenizer(path), name=found.name, parameters=parameters, seed=job.settings.seed,
-        progress=progress,
+        progress=progress, kept=kept,
     )  # fmt: skip
     return evaluate(asked, job.selection, job.settings)
 
