@@ -48,16 +48,11 @@ class Places:
     def _find(self, source: Source) -> tuple[Document, tuple[int, int] | None] | None:
         """The document, and where in it the source's words stand, if it has any and they do."""
         named = list(self._named(source.document))
-        for document in named:
-            if place := _stands(source.text, document):
-                return document, place
-        if len(named) == 1:
-            return named[0], None
-        if source.text:
+        for stands in (_exactly, _spaced_otherwise) if source.text else ():
             for document in named or self.documents.values():
-                if place := _stands(source.text, document):
+                if place := stands(source.text, document):
                     return document, place
-        return None
+        return (named[0], None) if len(named) == 1 else None
 
     def _named(self, name: str) -> Iterator[Document]:
         if name in self.documents:
@@ -91,11 +86,14 @@ class Places:
         return low + support.start, low + support.end
 
 
-def _stands(text: str, document: Document) -> tuple[int, int] | None:
-    start = document.text.find(text) if text else -1
-    if start >= 0:
-        return start, start + len(text)
-    return find_quote(document.text, text) if text else None
+def _exactly(text: str, document: Document) -> tuple[int, int] | None:
+    start = document.text.find(text)
+    return (start, start + len(text)) if start >= 0 else None
+
+
+def _spaced_otherwise(text: str, document: Document) -> tuple[int, int] | None:
+    """Slower, so it comes second."""
+    return find_quote(document.text, text)
 
 
 def _around(text: str, start: int, end: int) -> tuple[int, int]:
