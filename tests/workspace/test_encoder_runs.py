@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from lavra.cli.tune_options import TuneOptions
+from lavra.cli.tuning import tune
 from lavra.errors import LavraError
 from lavra.inference.classifier import Classifier
 from lavra.inference.embedder import Embedder
 from lavra.retrieval.index import Index
-from lavra.workspace.encoders.classifier import tune_classifier
 from lavra.workspace.encoders.embedder import tune_embedder
 from lavra.workspace.encoders.pairs import gather_pairs
 from lavra.workspace.encoders.settings import EncoderSettings
@@ -64,14 +67,41 @@ def test_only_public_documents_are_learned_from_unless_a_role_is_named(place: Wo
     assert {p.source for p in more} - {p.source for p in public} == {"docs/7.md"}
 
 
-def test_a_classifier_learns_and_is_calibrated_inside_its_weights(place: Workspace, tmp_path: Path):
+def test_tune_task_classify_learns_calibrates_inside_the_weights_and_shows_what_was_taken_for_what(
+    place: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     data = tmp_path / "texts.csv"
     words = {"bom": ("adorei", "excelente", "ótimo"), "ruim": ("odiei", "péssimo", "horrível")}
     rows = [f"{t} {n} {w},{name}" for name, said in words.items() for w in said for n, t in enumerate(THINGS * 3)]
     data.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    settings = EncoderSettings(epochs=2, batch=16, learning_rate=5e-4, window=16)
-    done = tune_classifier(place, data, settings=settings)
-    assert done.after["accuracy"] > done.after["majority"] + 0.3
-    classifier = Classifier.load(str(done.path))
+    asked = TuneOptions(
+        data=[data], task="classify", epochs=4, learning_rate=5e-4, context=16, yes=True, track=["none"],
+        workspace=place.root,
+    )  # fmt: skip
+    tune(asked)
+    said = capsys.readouterr().out
+    done = place.store.get("classifier")
+    after = done.manifest.metrics["after"]
+    assert after["accuracy"] > after["majority"] + 0.3
+    assert f"accuracy {after['accuracy']:.3f}" in said
+    assert "alibrat" in said
+    assert "| true ↓ | → bom | → ruim |" in said
+    assert f"lavra classify {done.id}" in said
+    classifier = Classifier.load(str(done.path / "model"))
     assert classifier(["a festa foi excelente", "que coisa horrível"]) == [("bom",), ("ruim",)]
-    assert (done.artifact.path / "classes.md").read_text("utf-8").count("| bom |") == 2
+    assert (done.path / "classes.md").read_text("utf-8").count("| bom |") == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"task": "classify"}, "takes one file of texts and labels"),
+        ({"task": "classify", "kl": 0.1}, "--kl 0.1 is nothing for --task classify: `lavra tune-classifier --help`"),
+        ({"task": "rerank", "together": 2}, "--processes 2 is nothing for --task rerank"),
+        ({"task": "embed", "many": True}, "--many True is nothing for --task embed"),
+        ({"label": "mood"}, "--label is for labels: add --task classify"),
+    ],
+)
+def test_an_option_that_means_nothing_for_the_task_is_refused(given: dict[str, Any], said: str):
+    with pytest.raises(LavraError, match=re.escape(said)):
+        tune(TuneOptions(**given))

@@ -11,6 +11,7 @@ import typer
 
 from lavra.cli.processes import Spread
 
+TaskName = Literal["write", "classify", "embed", "rerank"]
 MethodName = Literal["full", "lora", "rslora", "dora", "ia3", "qlora", "longlora", "prompt", "prefix"]
 
 
@@ -28,6 +29,7 @@ _how = _in("How it is learned")
 _keep = _in("Against forgetting")
 _teacher = _in("From a teacher")
 _measure = _in("What is measured")
+_classes = _in("Of --task classify")
 _tries = _in("Trying before training, and several runs")
 _out = _in("What comes out")
 
@@ -42,6 +44,9 @@ class TuneOptions:
             help="Files of examples (.jsonl, .json, .csv, .parquet): messages, ShareGPT, Alpaca, pairs or text."
         ),
     ] = None
+    task: Annotated[
+        TaskName, _data(help="To write; or to classify texts with labels, to embed or rerank pairs of texts.")
+    ] = "write"
     text: Annotated[
         list[str] | None,
         _data("--text", help="Documents to read on: a file, a folder, or the word corpus. Repeat for several."),
@@ -122,6 +127,10 @@ class TuneOptions:
     patience: Annotated[
         int | None, _measure(min=0, help="Evaluations without a lower held-out loss before it stops; any number.")
     ] = None
+
+    label: Annotated[str | None, _classes(help="The column of labels, where it has no usual name.")] = None
+    many: Annotated[bool, _classes("--many", help="A text may have several labels, or none.")] = False
+    balanced: Annotated[bool, _classes("--balanced", help="Rare labels weigh as much as common ones.")] = False
 
     preview: Annotated[bool, _tries("--preview", help="Show what would be learned, and stop.")] = False
     find_rate: Annotated[bool, _tries("--find-rate", help="Try rates, advise one, and stop.")] = False

@@ -15,6 +15,7 @@ from lavra.cli.options import command_of
 from lavra.cli.processes import processes
 from lavra.cli.tune_options import TuneOptions
 from lavra.cli.tune_shown import show_data, show_examples, show_rates, show_shares, show_tuned
+from lavra.cli.tune_tasks import require_writing, tune_task
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
 def tune(asked: TuneOptions) -> None:
     """Tune a model on examples, documents, or both; measures what it gained and what it forgot.
 
+    With --task classify it learns labels of texts instead (sentiment, topic ...), with --task embed or rerank pairs.
     The same command again continues a run that was stopped, or finds what it made.
     """
 
+    if asked.task != "write":
+        tune_task(asked)
+        return
+    require_writing(asked)
     here = open_workspace(asked.workspace)
     check_name(asked.name)
     check_place(asked.to)
