@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -266,3 +267,30 @@ def test_mistakes_are_one_sentence(place: Path, arguments: list[str], sentence: 
     found = CliRunner().invoke(app, ["evaluate", str(place / "model1"), *arguments, "-w", str(place)])
     assert isinstance(found.exception, LavraError)
     assert sentence in str(found.exception)
+
+
+def test_a_metric_that_is_no_mean_of_items_keeps_the_harness_error(place: Path) -> None:
+    """F1 belongs to all items together: its interval is the harness's, and it is not compared item by item."""
+    rows = place / "data" / "f1.jsonl"
+    rows.write_text("\n".join(json.dumps({"query": word, "gold": n % 2}) for n, word in enumerate(WORDS * 2)))
+    task = {
+        "task": "judged", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(rows)}},
+        "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "query", "doc_to_choice": ["no", "yes"],
+        "doc_to_target": "gold", "metric_list": [{"metric": "f1", "aggregation": "f1", "higher_is_better": True}],
+    }  # fmt: skip
+    (place / "judged.yaml").write_text(yaml.safe_dump(task))
+    here = Workspace.open(place)
+    job = plan(here, str(place / "model1"), ["judged"], place / "data", include=[place / "judged.yaml"])
+    results = run(job).results
+    score, judged = results["lavra"]["scores"]["judged"], results["results"]["judged"]
+    assert score["value"] == judged["f1,none"]
+    assert score["high"] - score["low"] == pytest.approx(2 * 1.959964 * judged["f1_stderr,none"])
+    found = Evaluation.read(run(job).artifact.path)
+    with pytest.raises(LavraError, match="its f1 is none of an item alone"):
+        compare(found, found)
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
+    with pytest.raises(LavraError, match=r"pip install 'lavra\[evaluate\]'"):
+        require_harness()

@@ -96,6 +96,9 @@ def compare(a: Evaluation, b: Evaluation) -> tuple[list[Compared], list[str]]:
         metric, filter_name = _metric(task, a)
         one, other = (_by_item(each.samples[task], metric, filter_name) for each in (a, b))
         common = sorted(one.keys() & other.keys())
+        if common and np.isnan([one[key] for key in common]).all():
+            notes.append(f"{task} is not compared: its {metric} is none of an item alone")
+            continue
         if not common:
             notes.append(f"{task} is not compared: no item was asked of both")
             continue

@@ -30,13 +30,13 @@ Table = tuple[str, str, Sequence[str], Sequence[Sequence[str]]]
 def guessed(score: Mapping[str, Any]) -> bool:
     """Whether the score may be guessing."""
     known = score.get("baselines")
-    return known is not None and bool(score["low"] <= known["best"])
+    return known is not None and score["low"] is not None and bool(score["low"] <= known["best"])
 
 
 def leans(score: Mapping[str, Any]) -> bool:
     """Whether a measure of bias is surely away from where there is none."""
     neutral = score.get("neutral")
-    return neutral is not None and not score["low"] <= neutral <= score["high"]
+    return neutral is not None and score["low"] is not None and not score["low"] <= neutral <= score["high"]
 
 
 def _beside(score: Mapping[str, Any]) -> str:
@@ -96,9 +96,9 @@ def by_category(results: Mapping[str, Any]) -> dict[str, float]:
         lines = list(own["scores"].values())
     return category_scores(
         [
-            (line["category"] or "other", line["value"], (line.get("baselines") or {}).get("random", 0.0))
+            (line["category"] or "other", line["value"] or 0.0, (line.get("baselines") or {}).get("random", 0.0))
             for line in lines
-            if line["higher_is_better"] and "neutral" not in line and 0 <= line["value"] <= 1
+            if line["higher_is_better"] and "neutral" not in line and 0 <= (line["value"] or 0) <= 1
         ]
     )
 

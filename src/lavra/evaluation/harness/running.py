@@ -36,6 +36,8 @@ SEED = 1234
 """Of examples, items and sampling: the harness's default."""
 RESAMPLES = 200
 """Of the harness's own standard errors where it has no formula (F1, perplexity); intervals are computed here."""
+_MEANS = ("mean", "nanmean", "bits_per_byte")
+"""Aggregations of the harness that are a mean over items."""
 _SHOWN = 5
 """Items of a task whose prompts are kept: with examples before them all of them would fill a disk."""
 
@@ -171,7 +173,9 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
     results["lm_eval_version"] = harness_version()
     results["max_length"] = lm.max_length
     results["lavra"] = {
-        "scores": {task.name: _score(task, samples[task.name]) for task in selection.tasks},
+        "scores": {
+            task.name: _score(task, samples[task.name], results["results"][task.name]) for task in selection.tasks
+        },
         "cut_requests": lm.cut,
         "absent": list(selection.absent),
     }
@@ -250,25 +254,31 @@ def main_metric(task: Task) -> tuple[str, str]:
 
 
 def values_of(samples: Sequence[Mapping[str, Any]], metric: str, filter_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A value an item and what it weighs: bits per byte weigh by bytes, all else is one item, one value."""
+    """A value an item and what it weighs: bits per byte weigh by bytes, all else is one item, one value; NaN where the
+    metric is none of an item alone (F1, a correlation)."""
     values, weights = [], []
     for sample in samples:
         if sample["filter"] != filter_name:
             continue
-        value = sample[metric]
-        if isinstance(value, (tuple, list)):  # (log-likelihood, length)
-            values.append(-float(value[0]) / float(value[1]) / math.log(2))
-            weights.append(float(value[1]))
-        else:
-            values.append(float(value))
-            weights.append(1.0)
+        value: Any = sample[metric]
+        weight = 1.0
+        if metric == "bits_per_byte":
+            value, weight = -float(value[0]) / float(value[1]) / math.log(2), float(value[1])
+        values.append(math.nan if isinstance(value, (tuple, list)) else float(value))
+        weights.append(weight)
     return np.asarray(values), np.asarray(weights)
 
 
-def _score(task: Task, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _score(task: Task, samples: Sequence[Mapping[str, Any]], judged: Mapping[str, Any]) -> dict[str, Any]:
+    """``judged``: what the harness says of the task."""
     metric, filter_name = main_metric(task)
     values, weights = values_of(samples, metric, filter_name)
-    interval = mean_interval(values, weights=weights)
+    if getattr(task.built.aggregation()[metric], "__name__", "") in _MEANS:
+        interval = mean_interval(values, weights=weights)
+    else:  # not a mean of items: the harness's own error, as if it were normal
+        value, error = judged[f"{metric},{filter_name}"], judged.get(f"{metric}_stderr,{filter_name}")
+        half = 1.959964 * error if isinstance(error, float) else math.nan
+        interval = Interval(value, value - half, value + half, len(values))
     neutral = task.file.metadata.get("neutral")
     guessed = of_task(task.built) if neutral is None else None
     found = {
@@ -288,7 +298,8 @@ def _score(task: Task, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
-    return {"value": interval.mean, "low": interval.low, "high": interval.high, "items": interval.count}
+    found = {"value": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()} | {"items": interval.count}
 
 
 def _group_score(
