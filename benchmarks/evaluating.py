@@ -1,6 +1,6 @@
 """Seconds for standard tasks: lm-eval's own class for transformers, and Lavra's, on the same weights and items.
 
-    python benchmarks/evaluating.py [--limit 60] [--rounds 3] [--dtype bfloat16] [--batch 16]
+    python benchmarks/evaluating.py [--limit 60] [--rounds 3] [--dtype bfloat16] [--batch 8]
 
 The tasks stand for three kinds of work: short questions with choices (ARC), choices after five shared examples (MMLU),
 and written answers after five shared examples (GSM8K). The systems take turns within one run, so that a busy machine
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60, help="items of a task")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--batch", type=int, default=16, help="of lm-eval's class; Lavra's sizes its own")
+    parser.add_argument("--batch", type=int, default=8, help="of lm-eval's class; Lavra's sizes its own")
     given = parser.parse_args()
     require_harness()
     from lm_eval.models.huggingface import HFLM

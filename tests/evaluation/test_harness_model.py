@@ -61,6 +61,9 @@ def questions() -> list[tuple[str, str]]:
             found += [(question, " A"), (question, " B")]
     found += [(text(draw, 3), " xylophone"), ("", "the cat"), ("", " quiz?"), ("trailing ", "space"), ("a", "b")]
     found += [(text(draw, 200), " " + text(draw, 4)) for _ in range(3)]
+    for words in (36, 20, 28):  # with continuations that go beyond a window, and some that do not
+        question = text(draw, words)
+        found += [(question, " " + text(draw, count)) for count in (45, 3, 30, 1, 5)]
     return [*found, *found[:4]]
 
 

@@ -109,10 +109,13 @@ def _asked(pairs: Sequence[tuple[Ids, Ids]], room: Room) -> list[Asked]:
     found: list[Asked] = []
     by_context: dict[Ids, Asked] = {}
     for number, (context, continuation) in enumerate(pairs):
-        asked = by_context.get(context)
-        if asked is None or len(context) + len(continuation) - 1 > room.reach:
-            asked = by_context[context] = Asked(context)
+        fits = len(context) + len(continuation) - 1 <= room.reach
+        asked = by_context.get(context) if fits else None
+        if asked is None:
+            asked = Asked(context)
             found.append(asked)
+            if fits:
+                by_context[context] = asked
         asked.continuations.append(continuation)
         asked.numbers.append(number)
     return found

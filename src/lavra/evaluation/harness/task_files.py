@@ -75,11 +75,6 @@ class TaskFile:
         return TaskFile(name, {**self.config, "task": name, **changes}, "", self.source)
 
 
-def own_files() -> list[TaskFile]:
-    """Lavra's; of those that stand for a pattern of files only the pattern, under the group's name."""
-    return [found for _, config in _package() for found in _expanded(config, None, "lavra")]
-
-
 def task_files(data: Path | None, include: Sequence[Path] = ()) -> dict[str, TaskFile]:
     """All tasks by name: Lavra's, then those of ``include`` (YAML files or directories of them), which win."""
     found: dict[str, TaskFile] = {}
