@@ -43,12 +43,10 @@ def demo(
     ready = here.ready()
     metrics = here.store.get(ready.manifest.inputs["corpus"]).manifest.metrics
     print(f"Indexed {metrics['documents']} documents in {here.root}.")
-    running = Running(here)
-    _first_answer(running, question)
-    if study:
-        running = Running(here, chosen=_best(here))
+    _first_answer(Running(here), question)  # which is gone before the study: it would hold a model beside the study's
+    chosen = _best(here) if study else None
     if stay:
-        _serve(running, port)
+        _serve(Running(here, chosen=chosen), port)
 
 
 def _first_answer(running: Any, question: str | None) -> None:

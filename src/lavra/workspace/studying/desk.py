@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 
 class Desk:
-    """What ways share of a workspace."""
+    """What ways share of a workspace. A model that it has loaded already is taken over."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self._own = workspace.settings.models.generator
         self._over: dict[str, Workspace] = {}
-        self._held: tuple[str, Engine] | None = None
+        engine = workspace.__dict__.pop("engine", None)
+        self._held: tuple[str, Engine] | None = None if engine is None else (self._own, engine)
 
     def over(self, reference: str) -> Workspace:
         """The workspace with another model."""
@@ -44,6 +46,11 @@ class Desk:
         """None in memory: another one comes, or something is going to be trained."""
         self._held = None
         give_back_memory()
+
+    def return_model(self) -> None:
+        """To the workspace, if it is its own: what is served next to a study loads it no second time."""
+        if self._held is not None and self._held[0] == self._own:
+            self.workspace.__dict__["engine"] = self._held[1]
 
     def lend(self, workspace: Workspace, reference: str) -> Workspace:
         """A workspace like ours that loads nothing twice."""

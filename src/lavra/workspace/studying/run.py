@@ -69,7 +69,10 @@ class Study:
         """The recommended way, ready to answer: what was made of it lies in the store."""
         if self.chosen is None:
             return None
-        return self.chosen.way.build(given_for(self.plan).to(self.chosen)).load()
+        given = given_for(self.plan).to(self.chosen)
+        assistant = self.chosen.way.build(given).load()
+        given.desk.return_model()
+        return assistant
 
 
 def study(
