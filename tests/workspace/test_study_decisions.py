@@ -105,17 +105,17 @@ def test_where_nothing_is_right_nothing_is_recommended() -> None:
     assert all(len(sentences) == 3 and all(s.endswith(".") for s in sentences) for sentences in said.values())
 
 
-def test_a_training_stops_at_half_of_the_budget(tmp_path: Any) -> None:
+def test_a_training_stops_when_its_share_of_the_budget_is_spent(tmp_path: Any) -> None:
     path = tmp_path / "spent.jsonl"
     path.write_text('{"seconds": 29.0, "cpu_seconds": 1.0, "energy_joules": null, "fees": 0.0}')
     from lavra.evaluation.costs import Prices
     from lavra.training.callbacks import Step
 
     step = Step(3, 9, 1.0, 0.1, 1.0, 1, 1, 1.0, 0.1, 1)
-    _Deadline(Spending(path, Prices(), parse_budget("1 min", "EUR"))).step(step)
+    _Deadline(Spending(path, Prices(), parse_budget("1 min", "EUR")), 0.5).step(step)
     path.write_text('{"seconds": 31.0, "cpu_seconds": 1.0, "energy_joules": null, "fees": 0.0}')
     with pytest.raises(OverBudget, match="at step 3 of 9"):
-        _Deadline(Spending(path, Prices(), parse_budget("1 min", "EUR"))).step(step)
+        _Deadline(Spending(path, Prices(), parse_budget("1 min", "EUR")), 0.5).step(step)
 
 
 def test_the_picture_joins_the_front_alone_and_stays_inside_its_frame() -> None:

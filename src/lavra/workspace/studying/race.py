@@ -26,7 +26,8 @@ from lavra.workspace.workspace import Progress
 FEWEST = 8
 """Questions of the first round, at least: fewer say nothing."""
 FOR_BUILDING = 0.5
-"""Share of a budget."""
+"""Share of a budget that all building may take; and never so much that a fifth of it is not left for asking."""
+_ALL_BUT_ASKING = 0.8
 LAST = 2
 """Candidates that answer everything: one more than the winner, to compare it with."""
 
@@ -53,14 +54,14 @@ class OverBudget(LavraError):
 
 
 class _Deadline(Callback):
-    """Stops a training that takes more than its share; what was saved of it is continued under a larger budget."""
+    """Stops a training when ``share`` of the budget is spent; what was saved of it is continued under a larger one."""
 
-    def __init__(self, spending: Spending) -> None:
-        self.spending = spending
+    def __init__(self, spending: Spending, share: float) -> None:
+        self.spending, self.share = spending, share
 
     def step(self, step: Step) -> None:
-        if self.spending.share > FOR_BUILDING:
-            raise OverBudget(f"half of the budget was spent on building it, at step {step.step} of {step.steps}")
+        if self.spending.share > self.share:
+            raise OverBudget(f"what the budget has for building was spent at step {step.step} of {step.steps}")
 
 
 class _Shown(Callback):
@@ -83,6 +84,8 @@ class Race:
     spending: Spending
     quality: Callable[[Sequence[Question], Sequence[Kept]], float]
     fees: Callable[[Candidate, Sequence[Kept]], float]
+    built: float = 0.0
+    """Share of the budget that was spent on building."""
 
     def run(self, candidates: Sequence[Candidate]) -> list[Entry]:
         """All candidates, in the order given, as far as they came."""
@@ -119,8 +122,10 @@ class Race:
         self.given.progress(f"Building {candidate.name}", 0, 1)
         callbacks = [*self.given.callbacks, _Shown(self.given.progress, candidate.name)]
         if self.spending.budget:
-            callbacks.append(_Deadline(self.spending))
+            left = FOR_BUILDING - self.built
+            callbacks.append(_Deadline(self.spending, min(_ALL_BUT_ASKING, self.spending.share + left)))
         given = replace(self.given.to(candidate), callbacks=callbacks)
+        before = self.spending.share
         try:
             with self.spending.on():
                 entry.built = candidate.way.build(given)
@@ -133,6 +138,8 @@ class Race:
         else:
             entry.replies = Replies(replies_path(self.given.desk.workspace.store.root, entry.built.recipe))
             self.given.progress(f"Building {candidate.name}", 1, 1)
+        finally:
+            self.built += self.spending.share - before
 
     def _ask(self, entry: Entry, questions: Sequence[Question]) -> None:
         assert entry.built is not None
