@@ -44,6 +44,13 @@ def test_all_right_is_not_certain() -> None:
     assert (none.low, none.high) == pytest.approx((1 - judge.high, 1 - judge.low))
 
 
+def test_one_question_proves_little() -> None:
+    alone = mean_interval([0.6])
+    assert alone.low < 0.2
+    assert alone.high > 0.9
+    assert (mean_interval([3.0, 3.0]).low, mean_interval([3.0, 3.0]).high) == (3, 3)
+
+
 def test_what_does_not_apply_is_left_out() -> None:
     assert mean_interval([0.0, math.nan, 1.0, math.nan]).count == 2
     assert mean_interval([math.nan, math.nan]).count == 0

@@ -57,8 +57,8 @@ def mean_interval(
     """The mean of one value a question, with its BCa bootstrap interval (Efron 1987).
 
     BCa corrects the percentile interval for bias and skew, which shares near 0 or 1 have. Where all values are equal
-    the bootstrap would give an interval of no width, although a share of 20 of 20 proves no 100%: for values of 0 and 1
-    the Wilson interval (1927) is taken there.
+    the bootstrap would give an interval of no width, although 20 of 20 prove no 100%, and one question proves nothing:
+    for values between 0 and 1 the Wilson interval (1927) is taken there, which is wide enough for any such values.
 
     ``weights``: by default all questions count the same.
     """
@@ -71,7 +71,7 @@ def mean_interval(
         return Interval(math.nan, math.nan, math.nan, 0)
     mean = float(np.average(sample, weights=weight))
     if np.ptp(sample) == 0:
-        low, high = _wilson(mean, count, level) if mean in (0.0, 1.0) else (mean, mean)
+        low, high = _wilson(mean, count, level) if 0 <= mean <= 1 else (mean, mean)
         return Interval(mean, low, high, count)
     means = _resampled_means(sample, weight, seed, resamples)
     low, high = _bca(sample, weight, mean, means, level)
