@@ -186,6 +186,9 @@ def show_study(done: Study) -> None:
         seconds = f"{way['latency']['whole_p50']:.2f}" if way.get("latency") else "–"
         table.add_row(way["name"], str(way["answered"]), *figures, seconds, _state(way))
     out.print(table)
+    for way in done.record["ways"]:
+        if way["reason"]:
+            print(f"{way['name']}: {_state(way)}: {way['reason']}")
     print("\n" + " ".join(verdict(done.record)["en"]))
     print(f"\nThe whole report: {done.page}{' (found out before)' if done.found else ''}")
 
@@ -195,8 +198,8 @@ def _mean(way: dict[str, Any]) -> float:
 
 
 def _state(way: dict[str, Any]) -> str:
-    said = {"whole": "", "dropped": "dropped", "unbuilt": "not built", "cut": "cut off"}.get(way["state"], way["state"])
-    return f"{said}: {way['reason']}" if way["reason"] else said
+    said = {"whole": "", "unbuilt": "not built", "cut": "cut off"}
+    return said.get(way["state"], str(way["state"]))
 
 
 def _copy(done: Study, folder: Path) -> None:
