@@ -73,30 +73,32 @@ def main() -> None:
         path = export("smollm2-135m", Path(folder) / "model", type="f32").path
         ours = HarnessModel(pack(load_model(path, dtype=dtype).eval()), load_tokenizer(path))
         theirs = HFLM(str(path), device="cpu", dtype=given.dtype, batch_size=given.batch)
-        rows = []
+        print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {given.dtype}\n")
+        print("| task | requests | lm-eval, s (CPU s) | lavra, s (CPU s) | ratio (CPU) | |\n|---|---|---|---|---|---|")
         for name, asked in requests_of(TASKS, given.limit).items():
             kind = asked[0].request_type
             systems: dict[str, Callable[[Any], Any]] = {
                 "lm-eval": lambda asked, kind=kind: getattr(theirs, kind)(asked, disable_tqdm=True),
                 "lavra": lambda asked, kind=kind: getattr(ours, kind)(asked),
             }
-            seconds: dict[str, list[float]] = {system: [] for system in systems}
-            worked: dict[str, list[float]] = {system: [] for system in systems}
+            wall: dict[str, list[float]] = {system: [] for system in systems}
+            cpu: dict[str, list[float]] = {system: [] for system in systems}
             said: dict[str, Any] = {}
             for _ in range(given.rounds):
                 for system, ask in systems.items():
                     start, spent = time.perf_counter(), time.process_time()
                     said[system] = ask(asked)
-                    seconds[system].append(time.perf_counter() - start)
-                    worked[system].append(time.process_time() - spent)
-            medians = [{s: statistics.median(v) for s, v in each.items()} for each in (seconds, worked)]
-            rows.append((name, len(asked), medians, difference(kind, said["lm-eval"], said["lavra"])))
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {given.dtype}\n")
-    print("| task | requests | lm-eval, s (CPU s) | lavra, s (CPU s) | ratio (CPU) | |\n|---|---|---|---|---|---|")
-    for name, count, (wall, cpu), said_ in rows:
-        times = [f"{wall[system]:.1f} ({cpu[system]:.1f})" for system in ("lm-eval", "lavra")]
-        ratios = [each["lm-eval"] / each["lavra"] for each in (wall, cpu)]
-        print(f"| {name} | {count} | {times[0]} | {times[1]} | {ratios[0]:.1f} × ({ratios[1]:.1f} ×) | {said_} |")
+                    wall[system].append(time.perf_counter() - start)
+                    cpu[system].append(time.process_time() - spent)
+            print(line(name, len(asked), wall, cpu, difference(kind, said["lm-eval"], said["lavra"])), flush=True)
+
+
+def line(name: str, count: int, wall: dict[str, list[float]], cpu: dict[str, list[float]], said: str) -> str:
+    """Of the table: medians, and how many times longer lm-eval took."""
+    medians = [{system: statistics.median(values) for system, values in each.items()} for each in (wall, cpu)]
+    times = [f"{medians[0][system]:.1f} ({medians[1][system]:.1f})" for system in ("lm-eval", "lavra")]
+    ratios = [each["lm-eval"] / each["lavra"] for each in medians]
+    return f"| {name} | {count} | {times[0]} | {times[1]} | {ratios[0]:.1f} × ({ratios[1]:.1f} ×) | {said} |"
 
 
 if __name__ == "__main__":
