@@ -28,7 +28,7 @@ MEASURES = ("quality", "token_f1", "recall@5", "grounded", "refusal")
 def table(record: Mapping[str, Any]) -> str:
     """Markdown: a way a row, best first; then the decision."""
     lines = [
-        "| way | questions | quality | F1 | recall@5 | grounded | refuses rightly | s an answer | to build |",
+        "| way | questions | quality | F1 | recall@5 | grounded | answers or refuses rightly | s an answer | to build |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     ways = [way for way in record["ways"] if way.get("measures")]

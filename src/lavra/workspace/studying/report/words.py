@@ -17,7 +17,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "model": ("model", "modelo"),
     "answered": ("questions", "perguntas"),
     "quality": ("quality", "qualidade"),
-    "refusal": ("refuses rightly", "recusa com razão"),
+    "refusal": ("answers or refuses rightly", "responde ou recusa com razão"),
     "state": ("state", "situação"),
     "whole": ("answered all", "respondeu a todas"),
     "dropped": ("dropped after a round", "deixado depois de uma rodada"),
