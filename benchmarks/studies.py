@@ -22,15 +22,19 @@ from lavra.workspace.studying.run import plan_study, study
 from lavra.workspace.studying.settings import StudySettings
 from lavra.workspace.workspace import Workspace
 
-MEASURES = ("quality", "token_f1", "recall@5", "grounded", "refusal")
+MEASURES = {
+    "quality": "quality",
+    "token_f1": "F1",
+    "recall@5": "recall@5",
+    "grounded": "grounded",
+    "refusal": "answers or refuses rightly",
+}
 
 
 def table(record: Mapping[str, Any]) -> str:
     """Markdown: a way a row, best first; then the decision."""
-    lines = [
-        "| way | questions | quality | F1 | recall@5 | grounded | answers or refuses rightly | s an answer | to build |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("way", "questions", *MEASURES.values(), "s an answer", "to build")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     ways = [way for way in record["ways"] if way.get("measures")]
     for way in sorted(ways, key=lambda way: -way["measures"]["quality"]["mean"]):
         figures = [interval(way["measures"][n]) if n in way["measures"] else "–" for n in MEASURES]
