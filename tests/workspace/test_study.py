@@ -284,6 +284,12 @@ def test_an_endpoint_that_limits_its_rate_is_asked_again_and_counted(place: Path
     assert external["per_answer"]["kwh"] is None  # what it draws elsewhere is not known
 
 
+def test_a_server_that_cannot_stream_is_asked_without(place: Path, endpoint: Callable[..., str]) -> None:
+    done = run(place, "external", endpoint=endpoint(422), endpoint_model="plain")
+    assert way(done, "external")["counts"] == {"requests": 5}
+    assert way(done, "external")["answered"] == 4
+
+
 def test_an_endpoint_that_is_down_fails_alone_and_another_time_may_do_better(
     place: Path, endpoint: Callable[..., str]
 ) -> None:

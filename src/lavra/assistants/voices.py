@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from lavra.assistants.assistant import stream
 from lavra.assistants.events import Answer, Event, FinishReason, TextDelta
-from lavra.assistants.server import Server
+from lavra.assistants.server import Refused, Said, Server
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
 from lavra.prompting import Turn
@@ -68,6 +68,7 @@ class Remote:
 
     def __init__(self, server: Server, model: str, *, context_length: int = UNKNOWN_WINDOW) -> None:
         self.server, self.name, self.context_length = server, model, context_length
+        self._streams = True
 
     def tokens(self, turns: Sequence[Turn]) -> int:
         return sum(len(turn["content"]) for turn in turns) // _CHARACTERS
@@ -75,7 +76,7 @@ class Remote:
     def say(
         self, turns: Sequence[Turn], sampling: Sampling, cancelled: Callable[[], bool], started: float
     ) -> Iterator[Event]:
-        said = self.server.chat(self._body(turns, sampling))
+        said = self._ask(self._body(turns, sampling))
         if said.text:
             yield TextDelta(said.text)
         finish: FinishReason = "length" if said.finish == "length" else "stop"
@@ -88,6 +89,17 @@ class Remote:
             timings=timings,
         )
 
+    def _ask(self, body: dict[str, Any]) -> Said:
+        """Streamed, for the time of the first words; not every server can."""
+        if self._streams:
+            try:
+                return self.server.chat({**body, "stream": True, "stream_options": {"include_usage": True}})
+            except Refused as refused:
+                if refused.code not in (400, 422):
+                    raise
+                self._streams = False
+        return self.server.chat(body)
+
     def _body(self, turns: Sequence[Turn], sampling: Sampling) -> dict[str, Any]:
         """Only what differs from what a server does anyway, since not every server knows every name."""
         body: dict[str, Any] = {
@@ -95,8 +107,6 @@ class Remote:
             "messages": list(turns),
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
         }
         if sampling.top_p < 1:
             body["top_p"] = sampling.top_p
