@@ -178,7 +178,9 @@ def show_study(done: Study) -> None:
 
     table = Table(box=None, pad_edge=False)
     for name in ("way", "questions", "quality", "refusing", "seconds", ""):
-        table.add_column(name, justify="left" if name in ("way", "") else "right", no_wrap=name in ("quality", "way"))
+        table.add_column(
+            name, justify="left" if name in ("way", "") else "right", no_wrap=name != "way", overflow="fold"
+        )
     ranked = sorted(done.record["ways"], key=lambda way: -(_mean(way) if way.get("measures") else -1))
     for way in ranked:
         measured = way.get("measures")
