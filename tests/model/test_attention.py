@@ -126,26 +126,28 @@ def by_attend(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     return attend(q, k, v, case.mask, **case.options)
 
 
-def by_runs(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+def stretches(case: Case, q: Tensor, k: Tensor) -> list[list[int]] | None:
+    """The lengths of the texts, where the mask is of texts alone."""
     mask = case.mask
     if case.options or mask.plain or mask.patterned or q.shape[2] != k.shape[2]:
         return None
-    lengths = mask.stretches(len(q), q.shape[2])
+    return mask.stretches(len(q), q.shape[2])
+
+
+def by_runs(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    lengths = stretches(case, q, k)
     if lengths is None:
         return None
-    return kernels.runs(q, k, v, lengths, lambda *qkv: kernels.fused(*qkv, mask.causal, q.shape[-1] ** -0.5))
+    return kernels.runs(q, k, v, lengths, lambda *qkv: kernels.fused(*qkv, case.mask.causal, q.shape[-1] ** -0.5))
 
 
 def by_texts(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
-    mask = case.mask
-    if case.options or mask.plain or mask.patterned or q.shape[2] != k.shape[2]:
-        return None
-    lengths = mask.stretches(len(q), q.shape[2])
+    lengths = stretches(case, q, k)
     if lengths is None:
         return None
     # Pieces so short that texts have several, and weights of some kept and of others computed again.
     with mock.patch.object(texts, "_PIECE", 8), mock.patch.object(texts, "_KEPT", 12):
-        return texts.attend_texts(q, k, v, lengths, mask.causal, q.shape[-1] ** -0.5)
+        return texts.attend_texts(q, k, v, lengths, case.mask.causal, q.shape[-1] ** -0.5)
 
 
 def by_flex(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
