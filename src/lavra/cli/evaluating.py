@@ -34,6 +34,10 @@ def evaluate(
     include: Annotated[
         list[Path] | None, typer.Option(help="Task files of your own: YAML of lm-eval, or a directory of them.")
     ] = None,
+    run_code: Annotated[
+        bool,
+        typer.Option("--run-code", help="Run what the model writes, in a sandbox: HumanEval and its like want it."),
+    ] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Lay prompts out by the model's chat template.")] = False,
     precision: Annotated[
         Literal["bf16", "fp32"] | None, typer.Option(help="Number format; by default what this machine computes in.")
@@ -71,7 +75,7 @@ def evaluate(
     from lavra.evaluation.harness.running import Settings
     from lavra.workspace.evaluating.run import plan, run
 
-    settings = Settings(limit, shots, chat, seed)
+    settings = Settings(limit, shots, chat, seed, run_code)
     names = [part.strip() for part in tasks.split(",") if part.strip()]
     job = plan(here, model, names, data, include=include or (), settings=settings, precision=precision)
     with progress() as report:
@@ -101,7 +105,7 @@ def _show(done: Evaluated, name: str | None) -> None:
     if any(leans(score) for score in [*scores["scores"].values(), *scores["groups"].values()]):
         print("≠ leans: the interval leaves out the value that means no bias.")
     for what, said in facts(done.results):
-        if what in ("items", "cut", "no data"):
+        if what in ("items", "cut", "code", "no data"):
             print(f"{what}: {said}")
     word = "There already: " if done.found else ""
     print(f"{word}{done.artifact.id}: {done.artifact.path / 'report.html'}")

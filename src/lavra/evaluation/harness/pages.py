@@ -129,6 +129,8 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     own = results["lavra"]
     if own["cut_requests"]:
         found.append(("cut", f"{own['cut_requests']:,} prompts did not fit {results['max_length']:,} tokens"))
+    if own.get("code"):
+        found.append(("code", own["code"]))
     if own["absent"]:
         found.append(("no data", ", ".join(own["absent"])))
     return found

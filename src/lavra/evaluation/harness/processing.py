@@ -8,6 +8,7 @@ from typing import Any
 
 from lavra.evaluation.answers import exact_match, token_f1
 from lavra.evaluation.bias import processing as bias
+from lavra.evaluation.harness import programs
 
 
 def truthful_mass(row: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
@@ -40,4 +41,5 @@ PROCESSING = {
     "extracted": extracted,
     "among_aliases": among_aliases,
     **bias.PROCESSING,
+    **programs.PROCESSING,
 }

@@ -17,6 +17,7 @@ from typing import Any
 
 from lavra.errors import LavraError
 from lavra.evaluation.bias import readers as bias
+from lavra.evaluation.harness import programs
 
 Row = dict[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -246,6 +247,7 @@ READERS: dict[str, Callable[..., list[Row]]] = {
     "xwinograd": read_xwinograd,
     "toldbr": read_toldbr,
     **bias.READERS,
+    **programs.READERS,
 }
 
 

@@ -45,12 +45,14 @@ _SHOWN = 5
 @dataclass(frozen=True)
 class Settings:
     """``limit``: so many items of a task, drawn by ``seed``; ``shots``: examples before each question, by default the
-    task's; ``chat``: prompts are laid out by the model's chat template."""
+    task's; ``chat``: prompts are laid out by the model's chat template; ``run_code``: the user said that code which the
+    model writes may be run."""
 
     limit: int | None = None
     shots: int | None = None
     chat: bool = False
     seed: int = SEED
+    run_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Selection:
             if task.file.group:
                 found.setdefault(task.file.group, []).append(task)
         return {name: tasks for name, tasks in found.items() if len(tasks) > 1}
+
+    @property
+    def running(self) -> list[str]:
+        """Tasks that run what the model writes."""
+        return [task.name for task in self.tasks if task.file.metadata.get("runs_code")]
 
 
 def select(names: Sequence[str], data: Path | None, include: Sequence[Path] = ()) -> Selection:
@@ -138,6 +145,7 @@ def _of_average(of: Average, there: Mapping[str, TaskFile], absent: list[str]) -
 def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The results, and the items of each task as the harness logs them."""
     require_harness()
+    code = consent(selection, settings)
     os.environ.setdefault("DISABLE_MULTIPROC", "1")  # its bootstrap would fork a process that holds a model
     from lm_eval.evaluator import evaluate as ask
 
@@ -179,6 +187,8 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
         "cut_requests": lm.cut,
         "absent": list(selection.absent),
     }
+    if code:
+        results["lavra"]["code"] = code
     scores = results["lavra"]["scores"]
     results["lavra"]["groups"] = {
         name: _group_score(tasks, samples, [scores[task.name] for task in tasks])
@@ -186,6 +196,21 @@ def evaluate(lm: HarnessModel, selection: Selection, settings: Settings) -> tupl
     }
     results["lavra"]["averages"] = {of.name: _averaged(of, results) for of in selection.averages}
     return results, samples
+
+
+def consent(selection: Selection, settings: Settings) -> str:
+    """Behind which walls code is run, empty where none is. Raises LavraError where the user has not said that it may
+    be, or this machine has no walls that hold."""
+    if not selection.running:
+        return ""
+    if not settings.run_code:
+        raise LavraError(
+            f"{selection.running[0]} runs the programs that the model writes: say --run-code if that may be done on "
+            "this machine, in a sandbox."
+        )
+    from lavra.evaluation.sandbox.running import require_isolation
+
+    return require_isolation().said()
 
 
 def _prepare(task: Task, settings: Settings) -> None:

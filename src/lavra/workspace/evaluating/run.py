@@ -15,7 +15,7 @@ from lavra.errors import LavraError
 from lavra.evaluation.harness.extra import harness_version
 from lavra.evaluation.harness.kept import Kept
 from lavra.evaluation.harness.pages import report
-from lavra.evaluation.harness.running import Selection, Settings, evaluate, select, to_lines
+from lavra.evaluation.harness.running import Selection, Settings, consent, evaluate, select, to_lines
 from lavra.model.adapted import load_adapted
 from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
@@ -93,7 +93,9 @@ def plan(
     if generator.model.kind != "decoder":
         raise LavraError(f"the model {generator.name} is {KIND_WORDS[generator.model.kind]}; evaluate a decoder.")
     dtype = _DTYPES[precision] if precision else compute_dtype()
-    return Plan(workspace, generator, select(tasks, data, include), settings or Settings(), dtype)
+    job = Plan(workspace, generator, select(tasks, data, include), settings or Settings(), dtype)
+    consent(job.selection, job.settings)
+    return job
 
 
 def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
