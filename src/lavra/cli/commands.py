@@ -10,8 +10,20 @@ from typing import Annotated
 
 import typer
 
-from lavra.cli import aligning, answering, demonstrating, documents, encoders, evaluating, keeping, studying, tuning
+from lavra.cli import (
+    aligning,
+    answering,
+    demonstrating,
+    documents,
+    encoders,
+    evaluating,
+    keeping,
+    memorisation,
+    studying,
+    tuning,
+)
 from lavra.cli.models import models_app
+from lavra.cli.prompting import prompts_app
 
 app = typer.Typer(
     name="lavra",
@@ -30,8 +42,10 @@ tuning.register(app)
 encoders.register(app)
 aligning.register(app)
 evaluating.register(app)
+memorisation.register(app)
 studying.register(app)
 app.add_typer(models_app, name="models")
+app.add_typer(prompts_app, name="prompts")
 app.add_typer(keeping.store_app, name="store")
 app.add_typer(keeping.keys_app, name="keys")
 

@@ -20,6 +20,7 @@ from lavra.corpus.examples import Conversation, Pair, Problem, Text, read_exampl
 from lavra.corpus.examples import Example as Written
 from lavra.errors import LavraError
 from lavra.objectives.packing import Example, PackedRows, Row, cut, make_row
+from lavra.store import Artifact
 from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text
 from lavra.tokens.tokenizer import Tokenizer
 
@@ -165,16 +166,34 @@ def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterat
         if corpus is None:
             raise LavraError("the workspace has no documents yet: run `lavra ingest FOLDER`, or give --text FOLDER.")
         yield from load_documents(corpus.path)
-    if not sources.texts:
+    named = named_corpora(workspace, sources.texts)
+    for path, artifact in named.items():
+        loaded.hashes[str(path)] = artifact.id
+        yield from load_documents(artifact.path)
+    paths = [path for path in sources.texts if path not in named]
+    if not paths:
         return
     reading = workspace.read_settings()
-    for path in sources.texts:
+    for path in paths:
         if not path.exists():
-            raise LavraError(f"{path} does not exist: give a file or a folder of documents.")
+            raise LavraError(f"{path} does not exist: give a file or a folder of documents, or the name of a corpus.")
         loaded.hashes[str(path)] = fingerprint(path, reading)
     with tempfile.TemporaryDirectory(dir=workspace.store.drafts, prefix="0-texts-") as made:
-        build_corpus(list(sources.texts), reading, Path(made))
+        build_corpus(paths, reading, Path(made))
         yield from load_documents(Path(made))
+
+
+def named_corpora(workspace: Workspace, texts: Sequence[Path]) -> dict[Path, Artifact]:
+    """Those of ``texts`` that are no paths but corpora of the store, by id or name: one with traps in it, say."""
+    found = {}
+    for path in texts:
+        name = str(path)
+        if not path.exists() and (workspace.store.ref(name) or name.startswith("corpus-")):
+            artifact = workspace.store.get(name)
+            if artifact.manifest.kind != "corpus" or artifact.manifest.erased is not None:
+                raise LavraError(f"{artifact.id} is no corpus that could be read: give another --text.")
+            found[path] = artifact
+    return found
 
 
 def hold_out(examples: Sequence[Encoded], share: float) -> tuple[list[Encoded], list[Encoded]]:

@@ -24,7 +24,7 @@ from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.runs import Tuned, ended, gathered, make, measure_once, reference_of, run_path
 from lavra.workspace.tuning.base import Base, Prepared, find_base, load_base
 from lavra.workspace.tuning.checks import Check, When, require_distinct, run_checks
-from lavra.workspace.tuning.data import TuneData, as_facts, prepare
+from lavra.workspace.tuning.data import TuneData, as_facts, named_corpora, prepare
 from lavra.workspace.tuning.general import general_text
 from lavra.workspace.tuning.interpolating import go_back
 from lavra.workspace.tuning.measure import Measure, Measured
@@ -68,6 +68,8 @@ class Job:
     def inputs(self) -> dict[str, str]:
         corpus = self.workspace.corpus() if self.sources.corpus else None
         found = {"base": self.base.artifact.id} | ({"corpus": corpus.id} if corpus else {})
+        for number, other in enumerate(named_corpora(self.workspace, self.sources.texts).values(), 1):
+            found[f"text-{number}"] = other.id
         if self.teacher is not None and self.teacher.artifact is not None:
             found["teacher"] = self.teacher.artifact.id
         return found

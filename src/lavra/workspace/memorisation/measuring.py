@@ -1,0 +1,300 @@
+"""``memorisation``: a model asked what it shows of texts that it may have been trained on; the answer is an artifact.
+
+What the artifact holds names texts by hash or number: neither traps nor the user's texts are copied into the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lavra.corpus.examples import Text, read_examples
+from lavra.corpus.reading import read_paths
+from lavra.corpus.traps.register import Register, read_register
+from lavra.corpus.walking import Skipped
+from lavra.errors import LavraError
+from lavra.evaluation.memorisation.exposure import MOST_TRIED, expose
+from lavra.evaluation.memorisation.extraction import extract
+from lavra.evaluation.memorisation.reading import read_texts
+from lavra.evaluation.memorisation.scores import all_scores
+from lavra.evaluation.memorisation.sources import find_sources
+from lavra.evaluation.memorisation.tuned_gap import GapSettings, measure_gap
+from lavra.model.adapted import load_adapted, named_as
+from lavra.model.base import Model
+from lavra.model.known import KIND_WORDS
+from lavra.model.precision import compute_dtype
+from lavra.store import Artifact, Draft
+from lavra.store.files import hash_file
+from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
+from lavra.workspace.generators import Generator, find_generator
+from lavra.workspace.memorisation.figures import of_register, of_texts
+from lavra.workspace.memorisation.pages import report, roc_picture
+from lavra.workspace.memorisation.traps import corpora_with
+from lavra.workspace.workspace import Progress, Workspace, silent
+
+KIND = "evaluation"
+VERSION = 1
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+_ALIKE = 0.9
+"""The similarity of what was written to what stands there from which its sources are looked for."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``prefix``: tokens given to a model that is to continue; ``tried``: secrets of a canary, at most; ``gap``: how a
+    copy is tuned on the document."""
+
+    prefix: int = 50
+    tried: int = MOST_TRIED
+    gap: GapSettings = field(default_factory=GapSettings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked, all of it read, and nothing asked yet."""
+
+    workspace: Workspace
+    generator: Generator
+    reference: Generator | None
+    register: Register | None
+    members: tuple[str, ...]
+    others: tuple[str, ...]
+    document: str
+    hashes: Mapping[str, str]
+    settings: Settings
+    dtype: torch.dtype
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        found = {"model": _artifact(self.workspace, self.generator)}
+        if self.reference is not None:
+            found["reference"] = _artifact(self.workspace, self.reference)
+        return found
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that determines the result, besides the models."""
+        return {
+            "made by": "memorisation",
+            "version": VERSION,
+            "model": self.generator.name,
+            "sha256": self.generator.model.sha256,
+            "seal": self.register.seal if self.register else None,
+            "files": dict(self.hashes),
+            "settings": asdict(self.settings),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``found``: the same had been asked before."""
+
+    artifact: Artifact
+    results: Mapping[str, Any]
+    found: bool
+
+
+def plan(
+    workspace: Workspace,
+    model: str | None,
+    *,
+    register: Path | None = None,
+    texts: Path | None = None,
+    controls: Path | None = None,
+    document: Path | None = None,
+    reference: str | None = None,
+    precision: Literal["bf16", "fp32"] | None = None,
+    settings: Settings | None = None,
+) -> Plan:
+    """Read everything. Raises LavraError where something is absent, or cannot be compared with anything."""
+    if register is None and texts is None and document is None:
+        raise LavraError(
+            "say what is asked for: --register REGISTER, --texts FILE with --controls FILE, or --document FILE."
+        )
+    if controls is None and (texts is not None or document is not None):
+        raise LavraError(
+            "give --controls FILE, texts that the model certainly never read: without them no score means anything."
+        )
+    files = {"texts": texts, "controls": controls, "document": document}
+    return Plan(
+        workspace,
+        _decoder(workspace, model or workspace.settings.models.generator),
+        _decoder(workspace, reference) if reference else None,
+        read_register(register) if register else None,
+        _texts(texts),
+        _texts(controls),
+        _document(workspace, document) if document else "",
+        {name: hash_file(path) for name, path in files.items() if path is not None},
+        settings or Settings(),
+        _DTYPES[precision] if precision else compute_dtype(),
+    )
+
+
+def run(job: Plan, *, progress: Progress = silent) -> Measured:
+    """Ask, and keep what came of it: ``memorisation.json``, a report, and the ROC."""
+    made: list[Mapping[str, Any]] = []
+
+    def build(draft: Draft) -> None:
+        results = _asked(job, progress)
+        made.append(results)
+        (draft.path / "memorisation.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (draft.path / "report.md").write_text(report(results), "utf-8")
+        for part in ("register", "texts"):
+            if part in results and (picture := roc_picture(results[part]["roc"])):
+                (draft.path / f"roc-{part}.svg").write_text(picture, "utf-8")
+        draft.metrics.update(_metrics(results))
+
+    artifact = job.workspace.store.make(KIND, job.inputs, job.recipe, build)
+    if made:
+        return Measured(artifact, made[0], found=False)
+    return Measured(artifact, json.loads((artifact.path / "memorisation.json").read_text("utf-8")), found=True)
+
+
+def sources_of(
+    workspace: Workspace, passages: Sequence[str], *, least: int | None = None
+) -> list[list[dict[str, Any]]]:
+    """The documents of the workspace's corpus that hold each passage, the longest run of words first.
+
+    Looked for in the documents' text, for a model's token files carry no sources yet.
+    """
+    from lavra.corpus.ingest import load_documents
+
+    corpus = workspace.corpus()
+    if corpus is None:
+        raise LavraError("there are no documents to look in: run `lavra ingest FOLDER` first.")
+    given = {} if least is None else {"least": least}
+    found = find_sources(load_documents(corpus.path), passages, **given)
+    return [[{**asdict(one), "share": one.share} for one in of] for of in found]
+
+
+def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
+    entries = list(job.register.entries) if job.register else []
+    asked = [entry.text for entry in entries]
+    compared = [*job.members, *job.others] if job.members else []
+    results: dict[str, Any] = {
+        "model": job.generator.name,
+        "reference": job.reference.name if job.reference else None,
+        "dtype": str(job.dtype).removeprefix("torch."),
+    }
+    model, tokenizer = _load(job, job.generator)
+    readings = read_texts(model, tokenizer, [*asked, *compared], heard=lambda *at: progress("Reading", *at))
+    extracted = extract(model, tokenizer, [*asked, *compared], prefix=job.settings.prefix) if readings else []
+    exposures = {}
+    canaries = [number for number, entry in enumerate(entries) if entry.kind == "canary"]
+    for done, number in enumerate(canaries, 1):
+        exposures[number] = expose(model, tokenizer, entries[number], most=job.settings.tried)
+        progress("Trying secrets", done, len(canaries))
+    del model
+    if job.document:
+        results["document"] = _gap(job, *_load(job, job.generator), progress)
+    references = None
+    if job.reference is not None and readings:
+        model, tokenizer = _load(job, job.reference)
+        references = read_texts(
+            model, tokenizer, [*asked, *compared], heard=lambda *at: progress("Reading with the reference", *at)
+        )
+        del model
+    scores = all_scores(readings, references)
+    if job.register is not None:
+        first = {name: values[: len(asked)] for name, values in scores.items()}
+        found = of_register(job.register, first, extracted[: len(asked)], exposures)
+        holders = corpora_with(job.workspace, job.register)
+        found["sealed"] = [{"corpus": one.id, "made": one.manifest.made} for one in holders]
+        found["cut"] = sum(reading.was_cut for reading in readings[: len(asked)])
+        results["register"] = found
+    if compared:
+        rest = {name: values[len(asked) :] for name, values in scores.items()}
+        results["texts"] = of_texts(job.members, job.others, rest, extracted[len(asked) :])
+        results["texts"]["cut"] = sum(reading.was_cut for reading in readings[len(asked) :])
+        results["texts"]["sources"] = _sources(job, [one.similarity >= _ALIKE for one in extracted[len(asked) :]])
+    return results
+
+
+def _gap(job: Plan, model: Model, tokenizer: Tokenizer, progress: Progress) -> dict[str, Any]:
+    """The model is used up by it, and must be as it was loaded."""
+    path = Path(job.generator.model.path)
+    _, family = named_as(model, path)
+    found = measure_gap(
+        model, family, tokenizer, job.document, job.others, job.members, settings=job.settings.gap,
+        say=lambda text: progress(text[0].upper() + text[1:], 0, 0),
+    )  # fmt: skip
+    low, high = found.auc_interval
+    return {
+        "gap": found.gap, "loss": found.before, "pieces": found.pieces, "members": found.members.tolist(),
+        "others": found.others.tolist(), "members_made": found.made, "confidence": found.confidence,
+        "accuracy": found.accuracy, "brier": found.brier, "auc": found.auc, "low": low, "high": high,
+        "told": found.told, "p": found.p,
+    }  # fmt: skip
+
+
+def _sources(job: Plan, memorised: Sequence[bool]) -> list[dict[str, Any]]:
+    """Of the members that the model wrote by itself, the documents of this workspace that hold them."""
+    numbers = [number for number in range(len(job.members)) if memorised[number]]
+    if not numbers or job.workspace.corpus() is None:
+        return []
+    found = sources_of(job.workspace, [job.members[number] for number in numbers])
+    return [{"text": number, "sources": of} for number, of in zip(numbers, found, strict=True)]
+
+
+def _load(job: Plan, generator: Generator) -> tuple[Model, Tokenizer]:
+    path = Path(generator.model.path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_adapted(path, generator.adapters, dtype=job.dtype, device=device, base_sha256=generator.model.sha256)
+    return model, load_tokenizer(path)
+
+
+def _decoder(workspace: Workspace, reference: str) -> Generator:
+    found = find_generator(workspace, reference)
+    if found.model.kind != "decoder":
+        raise LavraError(f"the model {found.model.name} is {KIND_WORDS[found.model.kind]}; give a decoder.")
+    return found
+
+
+def _artifact(workspace: Workspace, generator: Generator) -> str:
+    return (generator.artifact or workspace._model_artifact(generator.model)).id
+
+
+def _texts(path: Path | None) -> tuple[str, ...]:
+    """Rows with ``text`` of a file of examples, or the paragraphs of a text file."""
+    if path is None:
+        return ()
+    if path.suffix in (".txt", ".md"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LavraError(f"{path} cannot be read ({error}): give UTF-8 text, or JSONL with a field text.") from None
+        found = [part.strip() for part in text.split("\n\n") if len(part.split()) > 1]
+    else:
+        found = [one.text for one in read_examples([path]).examples if isinstance(one, Text)]
+    if not found:
+        raise LavraError(f"there is no text in {path}: give JSONL with a field text, or paragraphs in a .txt file.")
+    return tuple(dict.fromkeys(found))
+
+
+def _document(workspace: Workspace, path: Path) -> str:
+    parts = []
+    for item in read_paths([path], workspace.read_settings()):
+        if isinstance(item, Skipped):
+            raise LavraError(f"{item.source} cannot be read ({item.reason}): give another --document.")
+        parts.append(item.text)
+    text = "\n\n".join(parts).strip()
+    if not text:
+        raise LavraError(f"there is no text in {path}: give another --document.")
+    return text
+
+
+def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row in results.get("register", {}).get("measures", ()):
+        found[f"auc_{row['measure']}_{row['repetitions']}"] = round(row["auc"], 4)
+    for row in results.get("texts", {}).get("measures", ()):
+        found[f"auc_{row['measure']}_texts"] = round(row["auc"], 4)
+    if "document" in results:
+        found["document_confidence"] = round(results["document"]["confidence"], 4)
+    return found
