@@ -56,7 +56,7 @@ def test_the_manifest_says_what_how_when_and_at_what_cost(store: Store) -> None:
     assert values["metrics"] == {"characters": 1}
     assert values["code"].startswith("0.")
     assert values["cost"]["seconds"] >= 0
-    assert values["cost"].keys() == {"seconds", "cpu_seconds", "energy_joules"}
+    assert values["cost"].keys() == {"seconds", "cpu_seconds", "energy_joules", "gpu_joules"}
 
 
 def test_a_build_that_fails_leaves_nothing(store: Store) -> None:

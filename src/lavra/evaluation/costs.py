@@ -1,9 +1,9 @@
 """What answers cost: energy, carbon dioxide, money. Each figure says whether it was measured or estimated.
 
 Energy is *measured* where the processor's own counters (RAPL) can be read: what the whole processor drew meanwhile,
-other programs' work included. Elsewhere it is *estimated*: seconds of processor time by the watts of a busy core, as
-Green Algorithms do it (Lannelongue et al. 2021: about 12 W a core). Memory, disks, screens, power supplies and cooling
-are in neither; what a server elsewhere draws is not known at all.
+other programs' work included; what NVIDIA GPUs drew is added from theirs (NVML). Elsewhere it is *estimated*: seconds
+of processor time by the watts of a busy core, as Green Algorithms do it (Lannelongue et al. 2021: about 12 W a core).
+Memory, disks, screens, power supplies and cooling are in neither; what a server elsewhere draws is not known at all.
 
 Carbon is energy by the country's mean intensity over a year, which hides hours and seasons. codecarbon was not taken:
 it looks up where the machine is on the network, and its table is the one below.
@@ -59,9 +59,10 @@ class Energy:
 
 def energy(cost: Cost, watts: float = WATTS_A_CORE) -> Energy:
     """The energy of some work; ``watts``: of a busy core, for where it was not measured."""
+    gpus = cost.gpu_joules or 0.0
     if cost.energy_joules is not None:
-        return Energy(cost.energy_joules, "measured")
-    return Energy(cost.cpu_seconds * watts, "estimated")
+        return Energy(cost.energy_joules + gpus, "measured")
+    return Energy(cost.cpu_seconds * watts + gpus, "estimated")
 
 
 @dataclass(frozen=True, slots=True)

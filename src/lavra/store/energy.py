@@ -1,7 +1,7 @@
 """What making something cost: time, processor time, and energy where the machine measures it.
 
-Energy comes from the RAPL counters that Linux shows under ``/sys/class/powercap`` (readable by root, usually) and is
-labelled *measured*; elsewhere it is absent rather than guessed here.
+The processor's energy comes from the RAPL counters that Linux shows under ``/sys/class/powercap`` (readable by root,
+usually), the GPUs' from NVML (``nvml.py``); both are *measured*. Elsewhere it is absent rather than guessed here.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lavra.store.nvml import drawn_between, gpu_millijoules
+
 _POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the wall, seconds of processor (children included), joules or ``None`` where not measured."""
+    """Seconds by the wall, seconds of processor (children included), joules of the processor and of the GPUs, or
+    ``None`` where not measured."""
 
     seconds: float
     cpu_seconds: float
     energy_joules: float | None = None
+    gpu_joules: float | None = None
 
 
 def _counters() -> dict[Path, int]:
@@ -41,6 +45,7 @@ class Meter:
         self._started = time.perf_counter()
         self._cpu = sum(os.times()[:4])
         self._energy = _counters()
+        self._gpus = gpu_millijoules()
 
     def read(self) -> Cost:
         """The cost since the meter was made. A counter that wrapped is corrected by its range."""
@@ -61,4 +66,11 @@ class Meter:
             round(time.perf_counter() - self._started, 3),
             round(sum(os.times()[:4]) - self._cpu, 3),
             joules,
+            drawn_between(self._gpus, gpu_millijoules()) if self._gpus else None,
         )
+
+
+def both(one: float | None, other: float | None) -> float | None:
+    """Joules of two pieces of work; what was measured of one alone stands for it: a machine without a GPU draws none
+    by one."""
+    return other if one is None else one if other is None else one + other

@@ -12,7 +12,7 @@ from typing import Literal
 
 from lavra.errors import LavraError
 from lavra.evaluation.costs import Prices, energy
-from lavra.store.energy import Cost, Meter
+from lavra.store.energy import Cost, Meter, both
 
 Unit = Literal["minutes", "kWh", "money"]
 _MINUTES = {"s": 1 / 60, "second": 1 / 60, "min": 1.0, "m": 1.0, "minute": 1.0, "h": 60.0, "hour": 60.0}
@@ -123,4 +123,5 @@ def _sum(one: Cost, other: Cost) -> Cost:
     joules = None
     if one.energy_joules is not None and other.energy_joules is not None:
         joules = one.energy_joules + other.energy_joules
-    return Cost(one.seconds + other.seconds, one.cpu_seconds + other.cpu_seconds, joules)
+    gpus = both(one.gpu_joules, other.gpu_joules)
+    return Cost(one.seconds + other.seconds, one.cpu_seconds + other.cpu_seconds, joules, gpus)

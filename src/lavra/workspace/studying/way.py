@@ -108,10 +108,12 @@ class Built:
         """Of making it, whenever that was."""
         costs = [artifact.manifest.cost for artifact in self.artifacts]
         joules = [cost.energy_joules for cost in costs if cost.energy_joules is not None]
+        gpus = [cost.gpu_joules for cost in costs if cost.gpu_joules is not None]
         return Cost(
             sum(cost.seconds for cost in costs),
             sum(cost.cpu_seconds for cost in costs),
             sum(joules) if joules and len(joules) == len(costs) else None,
+            sum(gpus) if gpus else None,
         )
 
 
