@@ -178,3 +178,35 @@ def test_what_lavra_serves_may_judge() -> None:
             yield Answer(text)
 
     assert Judge(by_answering(Served()))(ASKED, Reply("q", "Thirty days.")) == 1
+
+
+def test_kendalls_tau_is_scipys() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        one, other = random.integers(0, 5, (2, 30)).astype(float)
+        assert judging.kendall(one, other) == pytest.approx(stats.kendalltau(one, other).statistic)
+    assert math.isnan(judging.kendall(np.ones(4), np.arange(4.0)))
+
+
+GOOD = judging.Interval(0.7, 0.5, 0.8, 40)
+
+
+@pytest.mark.parametrize(
+    ("counts", "agreed", "doubts"),
+    [
+        ({"grades": 80, "pairs": 40, "order changed the grade": 4}, GOOD, []),
+        ({"grades": 80, "pairs": 40, "order changed the grade": 20}, GOOD, ["order"]),
+        ({"grades": 60, "unreadable": 20, "pairs": 25}, GOOD, ["unreadable"]),
+        ({"unreadable": 80}, GOOD, ["nothing_read"]),
+        ({"grades": 80, "pairs": 40}, judging.Interval(0.2, 0.05, 0.4, 40), ["agreement"]),
+        ({"grades": 80, "pairs": 40}, judging.Interval(0.4, -0.1, 0.6, 40), ["agreement"]),
+    ],
+)
+def test_a_judge_is_doubted_for_what_it_did(
+    counts: dict[str, int], agreed: judging.Interval, doubts: list[str]
+) -> None:
+    assert judging.doubts(counts, np.array([0.0, 0.5, 1.0]), {"quality": agreed}) == doubts
+
+
+def test_a_judge_that_gives_all_the_same_is_doubted() -> None:
+    assert judging.doubts({"grades": 80, "pairs": 40}, np.full(40, 0.75), {}) == ["constant"]

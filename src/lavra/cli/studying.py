@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -82,6 +83,19 @@ class StudyOptions:
     samples: Annotated[
         int, _bounds(min=0, help="Ask every way so many times more, to see whether it says the same.")
     ] = 0
+    general: Annotated[
+        bool | None,
+        _bounds(
+            "--general/--no-general",
+            help="Measure what tuning left of each model: general ability, bias, what it learned by heart.",
+        ),
+    ] = None
+    data: Annotated[
+        Path | None, _bounds(help="The directory of lavra evaluate's data, to measure bias on CrowS-Pairs as well.")
+    ] = None
+    entailment: Annotated[
+        str | None, _bounds(help="A reranker tuned on entailment, which then decides what is grounded.")
+    ] = None
     seed: Annotated[int, _bounds(min=0)] = 0
 
     out: Annotated[Path | None, _out(help="Also write study.html and study.json into this folder.")] = None
@@ -133,7 +147,7 @@ def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:
     named = tuple(part.strip() for part in (asked.ways or "").split(",") if part.strip())
     own = tuple(asked.way or ())
     given = {name: getattr(asked, name) for name in _SAME}
-    for name in ("count", "measure", "max_tokens"):
+    for name in ("count", "measure", "max_tokens", "general", "entailment"):
         value = getattr(asked, name)
         given[name] = getattr(section, name) if value is None else value
     return StudySettings(
@@ -146,7 +160,7 @@ def settings_of(asked: StudyOptions, section: StudySection) -> StudySettings:
 
 _SAME = (
     "questions", "tuning", "limit", "budget", "seed", "endpoint", "endpoint_model", "key_env", "judge", "judge_model",
-    "judge_key_env", "samples",
+    "judge_key_env", "samples", "data",
 )  # fmt: skip
 """Options that are settings of the same name."""
 
@@ -174,7 +188,7 @@ def show_study(done: Study) -> None:
     from rich.table import Table
 
     from lavra.cli.console import out
-    from lavra.workspace.studying.report.verdict import interval, verdict
+    from lavra.workspace.studying.report.verdict import interval, judge_verdict, verdict
 
     table = Table(box=None, pad_edge=False)
     for name in ("way", "questions", "quality", "refusing", "seconds", ""):
@@ -191,8 +205,30 @@ def show_study(done: Study) -> None:
     for way in done.record["ways"]:
         if way["reason"]:
             print(f"{way['name']}: {_state(way)}: {way['reason']}")
+    _show_abilities(done.record)
+    if done.record["judge"]:
+        print("\n" + judge_verdict(done.record["judge"])["en"])
     print("\n" + " ".join(verdict(done.record)["en"]))
     print(f"\nThe whole report: {done.page}{' (found out before)' if done.found else ''}")
+
+
+def _show_abilities(record: Mapping[str, Any]) -> None:
+    """What tuning left of each model, where it was measured."""
+    from rich.table import Table
+
+    from lavra.cli.console import out
+    from lavra.workspace.studying.report.abilities import COLUMNS, ability_cells, measured_columns
+    from lavra.workspace.studying.report.words import say as words
+
+    if not (columns := measured_columns(record)):
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", *columns):
+        table.add_column(words(COLUMNS[name])["en"] if name in COLUMNS else name, overflow="fold")
+    for row in record["models"]:
+        table.add_row(", ".join(row["ways"]) if row["base"] else row["id"], *ability_cells(row, columns))
+    out.print()
+    out.print(table)
 
 
 def _mean(way: dict[str, Any]) -> float:

@@ -9,6 +9,9 @@ against people's judgement on BEGIN and HaluEval, beside simpler methods; what w
 Where the reply and the passage are in different languages words cannot meet, and the embedder's cosine with the
 nearest two sentences decides instead, if there is an embedder; it knows what is spoken of, not whether it is true.
 
+A model of textual entailment takes the place of words where one is given; whether it is better has to be measured (one
+tuned on ASSIN 2 is not: ``benchmarks/grounding.py --entailment``).
+
 Citation precision and recall follow ALCE (Gao et al. 2023): a citation is right if the place it cites supports its
 sentence; a sentence is covered if what it cites supports it.
 """
@@ -21,6 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
 
 from lavra.assistants.citing import MARKER, content_words, denies
 from lavra.assistants.sentences import sentences
@@ -38,6 +44,10 @@ DOUBTED = 0.65
 MEANING = 0.82
 """Cosine, on E5's scale, from which a passage in another language supports a sentence: best Youden's J on Pirá's even
 questions, Portuguese answers against English passages."""
+ENTAILED = 0.5
+"""Probability from which an entailment model supports a sentence: where its training drew the line."""
+READ = 8
+"""Places of the passages that it reads for a sentence."""
 
 _YES_OR_NO = frozenset({"yes", "no", "sim", "nao", "si"})
 _ITEM = re.compile(r"^(?:\d{1,2}[.)]|[-*•])\s+")
@@ -80,11 +90,27 @@ def split(text: str) -> list[Sentence]:
     return found
 
 
+class Entailment(Protocol):
+    """A model of textual entailment; ``lavra.inference.classifier.Reranker``, tuned on it, is one."""
+
+    def scores(self, question: str, passages: Sequence[str]) -> np.ndarray:
+        """(N,) from 0 to 1: whether each passage says what the sentence says."""
+        ...
+
+
 class Grounds:
     """Passages, prepared for asking what they support."""
 
-    def __init__(self, texts: Sequence[str], language: str = "und", embedder: TextEmbedder | None = None) -> None:
-        """``language``: of the replies; ``embedder``: for passages in another language."""
+    def __init__(
+        self,
+        texts: Sequence[str],
+        language: str = "und",
+        embedder: TextEmbedder | None = None,
+        entailment: Entailment | None = None,
+    ) -> None:
+        """``language``: of the replies; ``embedder``: for passages in another language; ``entailment``: who decides in
+        place of words."""
+        self._entailment = entailment
         self.texts, self.language = tuple(texts), language
         self._windows = [_windows(text, language) for text in texts]
         self._embedder = embedder
@@ -95,6 +121,8 @@ class Grounds:
     def check(self, said: Sequence[Sentence]) -> list[Sentence]:
         """The sentences, each with its support."""
         checked = [self._by_words(sentence) for sentence in said]
+        if self._entailment is not None:
+            return [self._by_entailment(one) if one.checkable else one for one in checked]
         unsure = [number for number, one in enumerate(checked) if one.checkable and not one.supported]
         if unsure and self._foreign and self._embedder and self.language != "und":
             for number, passage in self._by_meaning([checked[number].text for number in unsure]).items():
@@ -117,6 +145,23 @@ class Grounds:
                 if share > best:
                     best, where = share, passage
         return replace(sentence, support=best, supported=best >= SUPPORTED, passage=where)
+
+    def _by_entailment(self, sentence: Sentence) -> Sentence:
+        """What the model says of the ``READ`` places that share the most words with the sentence."""
+        assert self._entailment is not None
+        words = content_words(sentence.text, self.language)
+        places = [
+            (-len(words & own), number, text[a:b])
+            for number, (text, windows) in enumerate(zip(self.texts, self._windows, strict=True))
+            for (a, b), (own, _) in zip(_spans(text), windows, strict=True)
+        ]
+        places = sorted(places, key=lambda place: place[0])[:READ]
+        if not places:
+            return replace(sentence, support=0.0, supported=False, passage=-1)
+        scores = self._entailment.scores(sentence.text, [text for _, _, text in places])
+        best = int(scores.argmax())
+        supported = bool(scores[best] >= ENTAILED)
+        return replace(sentence, support=float(scores[best]), supported=supported, passage=places[best][1])
 
     def _by_meaning(self, texts: Sequence[str]) -> dict[int, int]:
         """By the number of a text, the passage in another language that speaks of the same."""
@@ -161,28 +206,38 @@ def _share(right: Sequence[bool]) -> float:
     return sum(right) / len(right) if right else math.nan
 
 
-def ground(question: Question, reply: Reply, embedder: TextEmbedder | None = None) -> Grounded:
+def ground(
+    question: Question, reply: Reply, embedder: TextEmbedder | None = None, entailment: Entailment | None = None
+) -> Grounded:
     """Check each sentence of a reply against what was retrieved, what it cites, and where the answer stands."""
     said = split(reply.text)
     language = question.language
     numbers = reply.numbers or tuple(range(1, len(reply.cited) + 1))
     places = dict(zip(numbers, reply.cited, strict=False))
-    checked = Grounds([place.text for place in (*reply.passages, *reply.cited)], language, embedder).check(said)
+    checked = Grounds([place.text for place in (*reply.passages, *reply.cited)], language, embedder, entailment).check(
+        said
+    )
     sources = [source.text for source in question.sources if source.text]
     cited = [
-        tuple(_supports(places.get(number), sentence, language, embedder) for number in sentence.markers)
+        tuple(_supports(places.get(number), sentence, language, embedder, entailment) for number in sentence.markers)
         if sentence.checkable
         else ()
         for sentence in checked
     ]
-    in_source = Grounds(sources, language, embedder).check(said) if sources else ()
+    in_source = Grounds(sources, language, embedder, entailment).check(said) if sources else ()
     return Grounded(tuple(checked), tuple(in_source), tuple(cited))
 
 
-def _supports(place: Evidence | None, sentence: Sentence, language: str, embedder: TextEmbedder | None) -> bool:
+def _supports(
+    place: Evidence | None,
+    sentence: Sentence,
+    language: str,
+    embedder: TextEmbedder | None,
+    entailment: Entailment | None,
+) -> bool:
     if place is None:  # a number that stands for nothing
         return False
-    return Grounds([place.text], language, embedder).check([Sentence(sentence.text)])[0].supported
+    return Grounds([place.text], language, embedder, entailment).check([Sentence(sentence.text)])[0].supported
 
 
 def _spans(text: str) -> list[tuple[int, int]]:

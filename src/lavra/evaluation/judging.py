@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -218,3 +218,38 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[places]
+
+
+def kendall(one: np.ndarray, other: np.ndarray) -> float:
+    """Kendall's tau-b (1945): of all pairs that neither side ties, more in the same order than in the other; NaN where
+    one of the two does not vary. With many ties, as grades have, it says less than Spearman's and more surely."""
+    first, second = (np.sign(values[:, None] - values[None, :]) for values in (one, other))
+    spread = math.sqrt(float(np.abs(first).sum()) * float(np.abs(second).sum()))
+    return float((first * second).sum()) / spread if spread else math.nan
+
+
+ORDER, UNREADABLE = 0.25, 0.1
+"""Shares of pairs whose grade the order changed, and of verdicts that cannot be read, from which a judge is doubted:
+GPT-4 changed its mind in 35% of preferences and weaker ones in 54% to 76% (Zheng et al. 2023, table 2), of which a
+grade, with its five steps, is the easier half."""
+LEVEL = 0.3
+"""Rank correlation below which grades and words have little to do with one another."""
+DOUBTS = ("nothing_read", "unreadable", "order", "constant", "agreement")
+
+
+def doubts(counts: Mapping[str, int], graded: np.ndarray, agreed: Mapping[str, Interval]) -> list[str]:
+    """Why grades should not be believed, of ``DOUBTS``; empty where nothing speaks against them. ``graded``: (N,) all
+    of them, NaN where there is none; ``agreed``: as ``agreement`` says, of all replies together."""
+    read, unread = counts.get("grades", 0), counts.get("unreadable", 0)
+    if not read:
+        return ["nothing_read"]
+    found = ["unreadable"] if unread > UNREADABLE * (read + unread) else []
+    pairs = counts.get("pairs", 0)
+    if pairs and counts.get("order changed the grade", 0) > ORDER * pairs:
+        found.append("order")
+    values = graded[~np.isnan(graded)]
+    if len(values) > 1 and not np.ptp(values):
+        found.append("constant")
+    elif agreed and not any(one.low > 0 and one.mean >= LEVEL for one in agreed.values()):
+        found.append("agreement")
+    return found

@@ -27,7 +27,7 @@ import numpy as np
 from lavra.errors import LavraError
 from lavra.evaluation import answers as near
 from lavra.evaluation import retrieved
-from lavra.evaluation.grounding import ground
+from lavra.evaluation.grounding import Entailment, ground
 from lavra.evaluation.intervals import Interval, mean_interval
 from lavra.evaluation.items import Question, Reply
 from lavra.retrieval.updating import TextEmbedder
@@ -70,10 +70,12 @@ def measure(
     *,
     embedder: TextEmbedder | None = None,
     judge: Judge | None = None,
+    entailment: Entailment | None = None,
 ) -> Scores:
     """Measure replies against their questions.
 
-    ``replies`` may come in any order; one for each question. Without an embedder, what needs one is NaN.
+    ``replies`` may come in any order; one for each question. Without an embedder, what needs one is NaN;
+    ``entailment`` decides what is grounded in place of words.
 
     Raises:
         LavraError: where a question has no reply, or two, or a reply no question.
@@ -87,7 +89,7 @@ def measure(
         if retrieves and question.answerable:
             row |= _retrieval(question, reply)
         if not (reply.refused or reply.error):
-            row |= ground(question, reply, embedder).values(evidence=retrieves or cites, cites=cites)
+            row |= ground(question, reply, embedder, entailment).values(evidence=retrieves or cites, cites=cites)
         if judge is not None:
             row["judge"] = judge(question, reply) if not reply.error else 0.0
         for name, value in row.items():

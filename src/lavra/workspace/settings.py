@@ -109,6 +109,8 @@ class StudySection(Section):
     measure: str = "quality"
     count: int = Field(default=200, ge=10)
     max_tokens: int = Field(default=128, ge=1)
+    general: bool = True
+    entailment: str | None = None
 
 
 class TokenPrices(Section):
@@ -207,6 +209,8 @@ name = {{name}}
 # measure = "quality"              # what ways are compared by; or token_f1, exact_match, rouge_l, chrf, similarity
 # count = 200                      # questions that are made where none are given
 # max_tokens = 128                 # longest answer, the same for all ways
+# general = true                   # measure what tuning left of general ability, bias, what was learned by heart
+# entailment = "entailment"        # a reranker tuned on entailment decides what is grounded; words when not set
 
 [prices]
 # currency = "EUR"

@@ -12,13 +12,13 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def read_crows_pairs(path: Path, kind: str) -> list[Row]:
-    """Nangia et al. 2020: the rows of one ``kind`` of bias. The first choice is the sentence that stereotypes more."""
+def read_crows_pairs(path: Path, kind: str | None = None) -> list[Row]:
+    """Nangia et al. 2020: the rows of one ``kind`` of bias, or all. The first choice is the one that stereotypes."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
             {"choices": [row["sent_more"], row["sent_less"]], "gold": 0}
             for row in csv.DictReader(file)
-            if row["bias_type"] == kind
+            if kind in (None, row["bias_type"])
         ]
 
 

@@ -17,9 +17,11 @@ def command_of(settings: StudySettings) -> str:
     words += ["--models", ",".join(settings.models)] if settings.models else []
     usual = StudySettings()
     for name in ("questions", "tuning", "limit", "count", "budget", "measure", "max_tokens", "endpoint",
-                 "endpoint_model", "key_env", "judge", "judge_model", "judge_key_env", "samples", "seed"):  # fmt: skip
+                 "endpoint_model", "key_env", "judge", "judge_model", "judge_key_env", "samples", "data", "entailment",
+                 "seed"):  # fmt: skip
         value = getattr(settings, name)
         words += [f"--{name.replace('_', '-')}", str(value)] if value != getattr(usual, name) else []
+    words += [] if settings.general else ["--no-general"]
     for role in settings.roles:
         words += ["--role", role] if role != "public" else []
     return shlex.join(words)

@@ -109,7 +109,7 @@ def _made(workspace: Workspace, count: int, roles: frozenset[str], seed: int, pr
 def _given(
     workspace: Workspace, path: Path, tuning: Path | None, learns: bool, roles: frozenset[str], seed: int
 ) -> Exam:
-    places = Places(_documents(workspace, roles))
+    places = Places(readable_documents(workspace, roles))
     languages = workspace.settings.documents.languages
     notes: list[Note] = []
 
@@ -173,7 +173,7 @@ def _with_unanswerable(workspace: Workspace, exam: Exam, roles: frozenset[str], 
     """With questions that nothing answers, made of those that are asked, where there are none among them."""
     if any(not question.answerable for question in exam.asked):
         return exam
-    documents = _documents(workspace, roles)
+    documents = readable_documents(workspace, roles)
     places = Places(documents)
     wanted = max(_FEWEST, round(len(exam.asked) * UNANSWERABLE / (1 - UNANSWERABLE)))
     items = [places.item(question) for question in exam.asked]
@@ -210,7 +210,8 @@ def _documents_of(question: Question) -> tuple[str, ...]:
     return tuple(sorted({source.document for source in question.sources}))
 
 
-def _documents(workspace: Workspace, roles: frozenset[str]) -> list[Any]:
+def readable_documents(workspace: Workspace, roles: frozenset[str]) -> list[Any]:
+    """The corpus, as somebody with ``roles`` reads it. Raises LavraError where there is none."""
     from lavra.corpus.ingest import load_documents
 
     corpus = workspace.corpus()

@@ -12,6 +12,7 @@ from lavra.evaluation.costs import Energy, carbon
 from lavra.store.manifest import recipe_hash
 from lavra.workspace.generators import find_generator
 from lavra.workspace.runs import RUNS
+from lavra.workspace.studying.abilities import crows_pairs
 from lavra.workspace.studying.budget import Budget, parse_budget
 from lavra.workspace.studying.exam import Exam, make_exam
 from lavra.workspace.studying.grid import Candidate, candidates
@@ -67,6 +68,8 @@ def plan_study(workspace: Workspace, settings: StudySettings, *, progress: Progr
     models = settings.models or (workspace.settings.models.generator,)
     found = candidates(workspace, settings.ways, models, settings.external)
     budget = _budget(workspace, settings)
+    if settings.data is not None:
+        crows_pairs(settings.data)
     carbon(Energy(0.0, "estimated"), workspace.settings.prices.country)
     if any(candidate.way.reads for candidate in found):
         workspace.ready()

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lavra
+from lavra.evaluation.grounding import Entailment
 from lavra.evaluation.items import Question
 from lavra.evaluation.judging import Judge
 from lavra.evaluation.measuring import Scores
 from lavra.inference.sampling import Sampling
 from lavra.store import Artifact
+from lavra.store.files import digest
 from lavra.store.ledger import utc_now
+from lavra.workspace.studying.abilities import measure_abilities, to_record
 from lavra.workspace.studying.budget import Spending
 from lavra.workspace.studying.command import command_of
 from lavra.workspace.studying.deciding import decide
 from lavra.workspace.studying.desk import Desk
+from lavra.workspace.studying.grading import KeptJudge, by_engine, judged
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.keeping import PAGE, find_study, finished, keep_study, numbers, read_record
 from lavra.workspace.studying.planning import Plan, plan_study
@@ -96,7 +100,7 @@ def study(
     if (before := find_study(plan, entries)) is not None:
         return Study(plan, before, read_record(before), True)
     samples = resample(entries, exam.asked, plan.settings.samples, given, spending)
-    judge = find_judge(plan.workspace, plan.settings)
+    judge = find_judge(plan)
     measured = _thorough(plan, judge)
     found = results(exam.asked, entries, measured, lambda done: progress("Measuring", done, len(entries)))
     found = [
@@ -104,7 +108,13 @@ def study(
         for one in found
     ]
     decision = decide(found, pricing.cost, seed=plan.settings.seed)
-    about = _about(plan, judge, command)
+    kept = measure_abilities(entries, exam, given, plan.settings.data) if plan.settings.general else []
+    named = plan.settings.judge_model or plan.settings.judge
+    about = {
+        **_about(plan, command),
+        "models": to_record(kept),
+        "judge": judged(found, judge, named, plan.settings.measure) if judge is not None and found else None,
+    }
     values = numbers(record(exam, entries, found, decision, pricing, spending, about))
     return Study(plan, keep_study(plan, entries, values), values, False)
 
@@ -148,32 +158,50 @@ def _quick(settings: StudySettings) -> Callable[[Sequence[Question], Sequence[Ke
     return quality
 
 
-def _thorough(plan: Plan, judge: Judge | None) -> Callable[[Sequence[Question], Sequence[Kept]], Scores]:
+def _thorough(plan: Plan, judge: KeptJudge | None) -> Callable[[Sequence[Question], Sequence[Kept]], Scores]:
     """Everything that can be measured."""
-    embedder = plan.workspace.embedder
-    return lambda questions, kept: score(questions, kept, by=plan.settings.measure, embedder=embedder, judge=judge)
+    embedder, by = plan.workspace.embedder, plan.settings.measure
+    entailment = find_entailment(plan)
+    return lambda questions, kept: score(questions, kept, by=by, embedder=embedder, judge=judge, entailment=entailment)
 
 
-def find_judge(workspace: Workspace, settings: StudySettings) -> Judge | None:
-    """Who grades, where somebody does: a model on this machine, or on a server."""
+def find_entailment(plan: Plan) -> Entailment | None:
+    """The model that decides what is grounded, where the settings name one: an artifact, or a model's reference.
+
+    Raises LavraError where there is none, or it is no cross-encoder with one label.
+    """
+    if plan.settings.entailment is None:
+        return None
+    from lavra.inference.classifier import Reranker
+    from lavra.workspace.generators import find_generator
+
+    return Reranker.load(find_generator(plan.workspace, plan.settings.entailment).model)
+
+
+def find_judge(plan: Plan) -> KeptJudge | None:
+    """Who grades, where somebody does: a model on this machine, or on a server. Loaded when it is asked."""
+    settings, workspace = plan.settings, plan.workspace
     if settings.judge is None:
         return None
-    from lavra.assistants.questions.endpoint import Endpoint, OwnModel
+    from lavra.assistants.questions.endpoint import Endpoint
+
+    path = workspace.store.root / FOLDER / f"grades-{digest([settings.judge, settings.judge_model])[:16]}.jsonl"
 
     if settings.judge.startswith(("http://", "https://")):
-        return Judge(Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env).write)
-    return Judge(OwnModel(Desk(workspace).engine(settings.judge)).write)
+        endpoint = Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env)
+        return KeptJudge(Judge(endpoint.write), path, f"{settings.judge} {settings.judge_model}")
+    desk, reference = Desk(workspace), settings.judge
+    sha256 = desk.over(reference).generator.model.sha256
+    return KeptJudge(Judge(lambda turns: by_engine(desk.engine(reference))(turns)), path, f"{reference} {sha256}")
 
 
-def _about(plan: Plan, judge: Judge | None, command: str) -> dict[str, Any]:
-    named = plan.settings.judge_model or plan.settings.judge
+def _about(plan: Plan, command: str) -> dict[str, Any]:
     return {
         "name": plan.workspace.name,
         "made": utc_now(),
         "lavra": lavra.__version__,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "measure": plan.settings.measure,
-        "judge": {"name": named, "counts": dict(judge.counts)} if judge is not None else None,
         "recipe": plan.recipe,
         "command": command or command_of(plan.settings),
     }

@@ -20,6 +20,7 @@ import numpy as np
 
 from lavra.errors import LavraError
 from lavra.evaluation.answers import normalise, without_markers
+from lavra.evaluation.grounding import Entailment
 from lavra.evaluation.items import Question, Reply
 from lavra.evaluation.measuring import NAMES, Judge, Scores, measure
 from lavra.evaluation.retrieved import found_by
@@ -70,13 +71,14 @@ def score(
     by: str = QUALITY,
     embedder: Embedder | None = None,
     judge: Judge | None = None,
+    entailment: Entailment | None = None,
 ) -> Scores:
     """Measure replies; ``values[QUALITY]`` is what ways are compared by."""
     from lavra.workspace.studying.replies import key
 
     by_key = {one.reply.question: one.reply for one in kept}
     replies = [replace(by_key[key(question)], question=question.id) for question in questions]
-    scores = measure(questions, replies, embedder=embedder, judge=judge)
+    scores = measure(questions, replies, embedder=embedder, judge=judge, entailment=entailment)
     values = {**scores.values, QUALITY: _quality(scores, by)}
     return replace(scores, values=values)
 

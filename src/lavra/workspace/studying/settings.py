@@ -19,7 +19,9 @@ class StudySettings:
     ``15 min``, ``0.5 kWh``, ``3 EUR``; ``measure``: what ways are compared by; ``max_tokens``: of an answer, the same
     for all; ``samples``: times that every way is asked again, to see whether it says the same; ``endpoint``,
     ``endpoint_model``, ``key_env``: of the way ``external``; ``judge``: a model that grades replies, by its reference,
-    or a server's address with ``judge_model`` and ``judge_key_env``."""
+    or a server's address with ``judge_model`` and ``judge_key_env``; ``general``: measure what tuning left
+    of general ability, bias, and what was learned by heart; ``data``: the directory of ``lavra evaluate``, for more on
+    bias; ``entailment``: a model that says whether a passage says what a sentence says, in place of words."""
 
     ways: tuple[str, ...] = USUAL
     models: tuple[str, ...] = ()
@@ -38,6 +40,9 @@ class StudySettings:
     judge_model: str | None = None
     judge_key_env: str | None = None
     samples: int = 0
+    general: bool = True
+    data: Path | None = None
+    entailment: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,4 +70,5 @@ class StudySettings:
             "models": list(self.models), "limit": self.limit, "count": self.count, "budget": self.budget,
             "measure": self.measure, "max_tokens": self.max_tokens, "roles": sorted(self.roles), "seed": self.seed,
             "samples": self.samples, "judge": [self.judge, self.judge_model] if self.judge else None,
+            "general": self.general, "crows_pairs": self.data is not None, "entailment": self.entailment,
         }  # fmt: skip

@@ -99,6 +99,24 @@ def _task(line: str, where: str) -> Task:
 
 def score_tasks(model: Model, tokenizer: Tokenizer, tasks: Sequence[Task]) -> TaskScore:
     """How many of ``tasks`` the model gets right."""
+    sums = _sums(model, tokenizer, tasks)
+    right = _right(tasks, sums)
+    losses = [np.logaddexp.reduce(given) - given[task.answer] for task, given in zip(tasks, sums, strict=True)]
+    languages = sorted({task.language for task in tasks if task.language})
+    by_language = {
+        language: float(np.mean([hit for task, hit in zip(tasks, right, strict=True) if task.language == language]))
+        for language in languages
+    }
+    return TaskScore(sum(right), len(tasks), float(np.mean(losses)), by_language)
+
+
+def right_tasks(model: Model, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[bool]:
+    """Which of ``tasks`` the model gets right."""
+    return _right(tasks, _sums(model, tokenizer, tasks))
+
+
+def _sums(model: Model, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[list[float]]:
+    """Of each task's choices, log p."""
     choices = [
         (number, choice, _text(tokenizer, task.prompt, choice))
         for number, task in enumerate(tasks)
@@ -109,14 +127,11 @@ def score_tasks(model: Model, tokenizer: Tokenizer, tasks: Sequence[Task]) -> Ta
         scores = token_scores(model, [text for _, _, text in group])
         for (number, _, _), score in zip(group, scores, strict=True):
             sums[number].append(float(score.sum()))
-    right = [_likeliest(task, given) == task.answer for task, given in zip(tasks, sums, strict=True)]
-    losses = [np.logaddexp.reduce(given) - given[task.answer] for task, given in zip(tasks, sums, strict=True)]
-    languages = sorted({task.language for task in tasks if task.language})
-    by_language = {
-        language: float(np.mean([hit for task, hit in zip(tasks, right, strict=True) if task.language == language]))
-        for language in languages
-    }
-    return TaskScore(sum(right), len(tasks), float(np.mean(losses)), by_language)
+    return sums
+
+
+def _right(tasks: Sequence[Task], sums: Sequence[Sequence[float]]) -> list[bool]:
+    return [_likeliest(task, given) == task.answer for task, given in zip(tasks, sums, strict=True)]
 
 
 def _likeliest(task: Task, sums: Sequence[float]) -> int:

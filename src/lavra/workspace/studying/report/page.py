@@ -12,8 +12,10 @@ from html import escape
 from typing import Any
 
 from lavra.store.files import human_bytes
+from lavra.workspace.studying.by_heart import MOST
+from lavra.workspace.studying.report.abilities import COLUMNS, ability_cells, measured_columns
 from lavra.workspace.studying.report.pictures import Point, pareto
-from lavra.workspace.studying.report.verdict import interval, verdict
+from lavra.workspace.studying.report.verdict import interval, judge_verdict, verdict
 from lavra.workspace.studying.report.words import LANGUAGES, WORDS, both, drawn, say, show
 from lavra.workspace.studying.scoring import FAILURES, RIGHT
 
@@ -62,7 +64,7 @@ def page(record: Json) -> str:
         *_failures(record),
         *_measures(record),
         *_judge(record),
-        *_retained(record),
+        *_abilities(record),
         *_parts(record, "topics", "topics", "topic"),
         *_parts(record, "documents", "per_document", "document"),
         *_questions(record),
@@ -203,22 +205,42 @@ def _measures(record: Json) -> list[str]:
 
 
 def _judge(record: Json) -> list[str]:
-    """How far the judge agrees with the measures that need none."""
-    ways = [way for way in _ordered(record) if way.get("agreement")]
-    names = list(dict.fromkeys(name for way in ways for name in way["agreement"]))
-    if not names:
+    """Whether to believe the judge: how far it agrees with the measures that need none, and with itself."""
+    if not record["judge"]:
         return []
+    ways = [way for way in _ordered(record) if way.get("agreement")]
+    whole = record["judge"]["agreement"]
     rows = []
-    for name in names:
+    for name in whole:
         cells = [interval(way["agreement"][name]) if name in way["agreement"] else "–" for way in ways]
-        rows.append((False, [f"<code>{escape(name)}</code>", *map(escape, cells)]))
-    heads = ['<th scope="col"></th>', *(f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways)]
+        rows.append((False, [f"<code>{escape(name)}</code>", *map(escape, [interval(whole[name]), *cells])]))
+    heads = ['<th scope="col"></th>', _head("all_ways")]
+    heads += [f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways]
     note = show("judge_note", judge=record["judge"]["name"], counts=_listed(record["judge"]["counts"]))
-    return [f"<h2>{show('judge')}</h2>", _table(heads, rows), f'<p class="note">{note}</p>']
+    return [
+        f"<h2>{show('judge')}</h2>",
+        f"<p><strong>{both(judge_verdict(record['judge']))}</strong></p>",
+        _table(heads, rows) if rows else "",
+        f'<p class="note">{note}</p>',
+    ]
 
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items()) or "–"
+
+
+def _abilities(record: Json) -> list[str]:
+    """What tuning left of each model; without that, what ``lavra tune`` says of it."""
+    models, columns = record.get("models", ()), measured_columns(record)
+    if not models:
+        return _retained(record)
+    rows = []
+    for row in models:
+        ways = escape(", ".join(row["ways"])) or show("base_model")
+        rows.append((False, [f"<code>{escape(row['id'])}</code>", ways, *map(escape, ability_cells(row, columns))]))
+    heads = [_head("model"), _head("of_ways"), *(_head(COLUMNS[name]) for name in columns)]
+    note = show("abilities_note", most=MOST)
+    return [f"<h2>{show('abilities')}</h2>", _table(heads, rows), f'<p class="note">{note}</p>']
 
 
 def _retained(record: Json) -> list[str]:

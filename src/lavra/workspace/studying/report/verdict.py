@@ -69,3 +69,23 @@ def _cost(record: Json, ways: Mapping[str, Json]) -> dict[str, str]:
 def interval(values: Json) -> str:
     """``0.412 [0.361, 0.466]``"""
     return f"{values['mean']:.3f} [{values['low']:.3f}, {values['high']:.3f}]"
+
+
+def judge_verdict(judge: Json) -> dict[str, str]:
+    """Whether to believe a judge, and if not, why."""
+    counts, agreed = judge["counts"], judge["agreement"]
+    reference = next(iter(agreed), "–")
+    given = {
+        "judge": judge["name"],
+        "reference": reference,
+        "agreed": interval(agreed[reference]) if agreed else "–",
+        "kendall": "–" if judge["kendall"] is None else f"{judge['kendall']:.3f}",
+        "unreadable": counts.get("unreadable", 0),
+        "verdicts": counts.get("unreadable", 0) + counts.get("grades", 0),
+        "changed": counts.get("order changed the grade", 0),
+        "pairs": counts.get("pairs", 0),
+    }
+    if not judge["doubts"]:
+        return say("judge_trusted", **given)
+    reasons = [say(f"doubt_{doubt}", **given) for doubt in judge["doubts"]]
+    return say("judge_doubted", reasons={one: "; ".join(r[one] for r in reasons) for one in LANGUAGES}, **given)

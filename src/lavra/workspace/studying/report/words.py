@@ -77,11 +77,36 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "measures": ("All measures", "Todas as medidas"),
     "judge": ("Whether to believe the judge", "Se o juiz merece confiança"),
+    "all_ways": ("all ways", "todos os caminhos"),
     "judge_note": (
         "Rank correlation (Spearman) of the grades of {judge} with the other measures; near 0, the grades mean "
         "something else, or nothing. It was asked about each reply twice, with the positions swapped: {counts}.",
         "Correlação de postos (Spearman) das notas de {judge} com as outras medidas; perto de 0, as notas dizem outra "
         "coisa, ou nada. Cada resposta lhe foi mostrada duas vezes, com as posições trocadas: {counts}.",
+    ),
+    "judge_trusted": (
+        "Nothing here speaks against {judge} as a judge: over all replies its grades follow {reference} with a rank "
+        "correlation of {agreed} (Kendall's tau {kendall}). Read some of its reasons all the same.",
+        "Nada aqui fala contra {judge} como juiz: em todas as respostas suas notas acompanham {reference} com uma "
+        "correlação de postos de {agreed} (tau de Kendall {kendall}). Leia alguns de seus motivos mesmo assim.",
+    ),
+    "judge_doubted": (
+        "Do not believe {judge} as a judge: {reasons}.",
+        "Não acredite em {judge} como juiz: {reasons}.",
+    ),
+    "doubt_nothing_read": ("none of its verdicts could be read", "nenhum de seus vereditos pôde ser lido"),
+    "doubt_unreadable": (
+        "{unreadable} of its {verdicts} verdicts could not be read",
+        "{unreadable} de seus {verdicts} vereditos não puderam ser lidos",
+    ),
+    "doubt_order": (
+        "in {changed} of {pairs} replies its grade changed with the order in which right answer and reply stood",
+        "em {changed} de {pairs} respostas a nota mudou com a ordem em que estavam a resposta certa e a dada",
+    ),
+    "doubt_constant": ("it gives every reply the same grade", "dá a mesma nota a todas as respostas"),
+    "doubt_agreement": (
+        "its grades have little to do with {reference}: rank correlation {agreed}, Kendall's tau {kendall}",
+        "suas notas têm pouco a ver com {reference}: correlação de postos {agreed}, tau de Kendall {kendall}",
     ),
     "failures": ("What went wrong", "O que deu errado"),
     "right": ("right", "certas"),
@@ -103,6 +128,34 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "right.",
         "Medido por lavra tune antes e depois: bits por byte de texto geral (menos é melhor) e tarefas gerais certas.",
     ),
+    "abilities": (
+        "What tuning left: general ability, bias, what was learned by heart",
+        "O que o ajuste deixou: capacidade geral, viés, o que foi decorado",
+    ),
+    "abilities_note": (
+        "Each model once, a base as it came. General text: bits per byte of 27 paragraphs (less is better). Tasks: "
+        "share right of 64. Stereotypes: how often two groups with the attributes they are credited with are likelier "
+        "than with the attributes exchanged; 0.5 is no preference. By heart: of up to {most} answers, and of as many "
+        "places of documents where a way read them, the share whose rest the model writes word by word when it is "
+        "given the beginning; beside it the same of texts that it did not learn from, which can only be guessed. The "
+        "arrow leads from the base to the model; brackets are 95% intervals. These samples are small: they show what "
+        "went far, and are no proof that nothing did.",
+        "Cada modelo uma vez, a base como veio. Texto geral: bits por byte de 27 parágrafos (menos é melhor). Tarefas: "
+        "parte certa de 64. Estereótipos: com que frequência dois grupos com os atributos que lhes são atribuídos são "
+        "mais prováveis do que com os atributos trocados; 0,5 é nenhuma preferência. De cor: de até {most} respostas, "
+        "e de outros tantos lugares de documentos onde um caminho os leu, a parte cujo resto o modelo escreve palavra "
+        "por palavra quando recebe o começo; ao lado, o mesmo de textos com os quais não aprendeu, que só podem ser "
+        "adivinhados. A seta vai da base ao modelo; os colchetes são intervalos de 95%. Estas amostras são pequenas: "
+        "mostram o que mudou muito e não provam que nada mudou.",
+    ),
+    "of_ways": ("of", "de"),
+    "general_text": ("general text, bits per byte", "texto geral, bits por byte"),
+    "general_tasks": ("tasks right", "tarefas certas"),
+    "stereotypes": ("stereotypes", "estereótipos"),
+    "crows_pairs": ("CrowS-Pairs", "CrowS-Pairs"),
+    "by_heart_learned": ("by heart: learned", "de cor: aprendido"),
+    "by_heart_held": ("by heart: not learned", "de cor: não aprendido"),
+    "base_model": ("base", "base"),
     "bits": ("bits per byte", "bits por byte"),
     "tasks": ("general tasks right, of 64", "tarefas gerais certas, de 64"),
     "topics": ("Quality by topic", "Qualidade por assunto"),

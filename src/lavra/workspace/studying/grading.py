@@ -1,0 +1,108 @@
+"""A judge's grades, kept as they come, so that a study that was stopped asks it nothing twice; and whether to believe
+them, from all replies together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lavra.evaluation.items import Question, Reply
+from lavra.evaluation.judging import Judge, Write, agreement, doubts, kendall
+from lavra.evaluation.measuring import Scores
+from lavra.inference.sampling import Sampling
+from lavra.prompting import Turn
+from lavra.store.files import digest
+from lavra.workspace.studying.scoring import QUALITY, Result
+
+if TYPE_CHECKING:
+    from lavra.inference.engine import Engine
+
+JUDGE = "judge"
+
+
+class KeptJudge:
+    """A judge that is asked about a reply once. ``counts`` are those of all grades, the kept ones among them."""
+
+    def __init__(self, judge: Judge, path: Path, name: str) -> None:
+        self._judge, self._path, self._name = judge, path, name
+        self._kept: dict[str, tuple[float | None, dict[str, int]]] = {}
+        self._counted: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+            try:
+                row = json.loads(line)
+                self._kept[row["key"]] = (row["grade"], dict(row["counts"]))
+            except (ValueError, TypeError, KeyError):  # cut short by a kill
+                continue
+
+    def __call__(self, question: Question, reply: Reply) -> float:
+        rubric = self._judge.rubric
+        key = digest([self._name, rubric.criterion, rubric.grades, question.text, list(question.answers), reply.text])
+        if key not in self._kept:
+            before = Counter(self._judge.counts)
+            grade = self._judge(question, reply)
+            counted = dict(Counter(self._judge.counts) - before)
+            self._kept[key] = (None if np.isnan(grade) else grade, counted)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                row = {"key": key, "grade": self._kept[key][0], "counts": counted}
+                file.write("\n" + json.dumps(row))
+                file.flush()
+                os.fsync(file.fileno())
+        grade_or_none, counted = self._kept[key]
+        if key not in self._counted:
+            self._counted.add(key)
+            self.counts.update(counted)
+        return np.nan if grade_or_none is None else grade_or_none
+
+
+def judged(found: Sequence[Result], judge: KeptJudge, name: str | None, by: str) -> dict[str, Any]:
+    """What the report says of a judge: its name, what it did, how far all its grades agree with the other measures,
+    across ways, and why not to believe it. ``by``: the measure that ways are compared by."""
+    scores = together([result.scores for result in found])
+    reference = QUALITY if by != JUDGE else "token_recall"  # nobody agrees with himself
+    agreed = {**agreement(scores, [reference]), **agreement(scores)}
+    grades, quality = scores.values[JUDGE], scores.values[reference]
+    both = ~np.isnan(grades) & ~np.isnan(quality)
+    return {
+        "name": name,
+        "counts": dict(judge.counts),
+        "agreement": {
+            measure: {"mean": one.mean, "low": one.low, "high": one.high, "count": one.count}
+            for measure, one in agreed.items()
+        },
+        "kendall": kendall(grades[both], quality[both]) if both.sum() > 1 else None,
+        "doubts": doubts(judge.counts, grades, {reference: agreed[reference]} if reference in agreed else {}),
+    }
+
+
+VERDICT = 160
+"""Tokens of a verdict: one sentence and a grade."""
+
+
+def by_engine(engine: Engine) -> Write:
+    """A model on this machine as judge. What does not fit its window it does not grade."""
+
+    def write(turns: Sequence[Turn]) -> str:
+        ids = engine.tokenizer.encode_chat(list(turns))
+        if len(ids) >= engine.context_length:
+            return ""
+        return "".join(piece.text for piece in engine.stream(ids, Sampling(max_tokens=VERDICT)))
+
+    return write
+
+
+def together(scores: Sequence[Scores]) -> Scores:
+    """The replies of all ways as one set."""
+    names = set.intersection(*(set(one.values) for one in scores)) if scores else set()
+    return Scores(
+        tuple(question for one in scores for question in one.questions),
+        tuple(reply for one in scores for reply in one.replies),
+        {name: np.concatenate([one.values[name] for one in scores]) for name in sorted(names)},
+    )
