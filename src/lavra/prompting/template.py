@@ -96,21 +96,29 @@ class PromptTemplate:
         return self.render("quoting", language)
 
 
+def known_templates() -> list[str]:
+    """The names of those that come with Lavra."""
+    return sorted(entry.stem for entry in _TEMPLATES.glob("*.toml"))
+
+
+def template_path(reference: str) -> Path:
+    """The file of one that comes with Lavra, by name, or the file itself."""
+    if "/" not in reference and not reference.endswith(".toml"):
+        return _TEMPLATES / f"{reference}.toml"
+    return Path(reference)
+
+
 def load_template(reference: str = DEFAULT, texts: Sequence[str] = _TEXTS) -> PromptTemplate:
     """A template that comes with Lavra, by name, or a TOML file, by path, with these ``texts`` in each language.
 
     Raises:
         LavraError: for a file that is not there or lacks something, naming both.
     """
-    path = (
-        _TEMPLATES / f"{reference}.toml"
-        if "/" not in reference and not reference.endswith(".toml")
-        else Path(reference)
-    )
+    path = template_path(reference)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        known = ", ".join(sorted(entry.stem for entry in _TEMPLATES.glob("*.toml")))
+        known = ", ".join(known_templates())
         raise LavraError(f"there is no prompt {reference!r}: give a TOML file or one of {known}.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LavraError(f"the prompt {path} cannot be read: {error}") from error
