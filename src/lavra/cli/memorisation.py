@@ -4,6 +4,7 @@ it was trained on."""
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -124,7 +125,8 @@ def memorisation(
     prefix: Annotated[int, typer.Option(min=2, help="Tokens given to it when it is to continue a text.")] = 50,
     tried: Annotated[int, typer.Option(min=100, help="Secrets of a canary that are tried at most.")] = 10_000,
     sources: Annotated[
-        str | None, typer.Option(help="Ask no model: name the documents of the corpus that hold this passage.")
+        str | None,
+        typer.Option(help="Ask no model: name the documents of the corpus that hold this passage; - reads it."),
     ] = None,
     precision: Annotated[
         Literal["bf16", "fp32"] | None, typer.Option(help="Number format; by default what this machine computes in.")
@@ -140,7 +142,7 @@ def memorisation(
     """
     here = open_workspace(workspace)
     if sources is not None:
-        _show_sources(here, sources, as_json)
+        _show_sources(here, sys.stdin.read() if sources == "-" else sources, as_json)
         return
     check_name(name)
     from lavra.cli.console import progress

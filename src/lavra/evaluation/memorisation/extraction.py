@@ -37,6 +37,7 @@ def extract(
 ) -> list[Extracted]:
     """Of each text. A text of fewer than four tokens has no two halves, and counts as not extracted."""
     start = len(opening(tokenizer))
+    rest = min(rest, longest_text(model) // 2)
     asked: list[tuple[Ids, Ids]] = []
     for text in texts:
         ids = text_ids(tokenizer, text)
