@@ -10,10 +10,10 @@ Values are per question, NaN where a measure does not apply; those are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,24 @@ def mean_interval(
     means = _resampled_means(sample, weight, seed, resamples)
     low, high = _bca(sample, weight, mean, means, level)
     return Interval(mean, low, high, count)
+
+
+def resampled_interval(
+    items: Sequence[Any],
+    measure: Callable[[Sequence[Any]], float],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 500,
+) -> Interval:
+    """Of a measure that is none of an item alone (a correlation, a corpus's score), with its percentile interval."""
+    if not items:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    random = np.random.default_rng(seed)
+    drawn = (random.integers(0, len(items), len(items)) for _ in range(resamples))
+    values = [measure([items[place] for place in places]) for places in drawn]
+    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(measure(items), float(low), float(high), len(items))
 
 
 def paired(

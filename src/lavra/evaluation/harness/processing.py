@@ -9,6 +9,7 @@ from typing import Any
 from lavra.evaluation.answers import exact_match, token_f1
 from lavra.evaluation.bias import processing as bias
 from lavra.evaluation.harness import programs
+from lavra.evaluation.recipes import processing as recipes
 
 
 def truthful_mass(row: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
@@ -42,4 +43,7 @@ PROCESSING = {
     "among_aliases": among_aliases,
     **bias.PROCESSING,
     **programs.PROCESSING,
+    **recipes.PROCESSING,
 }
+AGGREGATIONS = recipes.AGGREGATIONS
+"""Measures of all items together, by the names that task files have."""

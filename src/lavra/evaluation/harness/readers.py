@@ -18,6 +18,7 @@ from typing import Any
 from lavra.errors import LavraError
 from lavra.evaluation.bias import readers as bias
 from lavra.evaluation.harness import programs
+from lavra.evaluation.recipes import readers as recipes
 
 Row = dict[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -248,6 +249,7 @@ READERS: dict[str, Callable[..., list[Row]]] = {
     "toldbr": read_toldbr,
     **bias.READERS,
     **programs.READERS,
+    **recipes.READERS,
 }
 
 

@@ -26,8 +26,9 @@ from lavra.errors import LavraError
 from lavra.evaluation.harness.averaging import Average, average, averages
 from lavra.evaluation.harness.baselines import of_task
 from lavra.evaluation.harness.extra import harness_version, require_harness
+from lavra.evaluation.harness.processing import AGGREGATIONS
 from lavra.evaluation.harness.task_files import Task, TaskFile, build_task, by_path, task_files
-from lavra.evaluation.intervals import Interval, mean_interval
+from lavra.evaluation.intervals import Interval, mean_interval, resampled_interval
 
 if TYPE_CHECKING:
     from lavra.evaluation.harness.model import HarnessModel
@@ -298,14 +299,19 @@ def _score(task: Task, samples: Sequence[Mapping[str, Any]], judged: Mapping[str
     """``judged``: what the harness says of the task."""
     metric, filter_name = main_metric(task)
     values, weights = values_of(samples, metric, filter_name)
-    if getattr(task.built.aggregation()[metric], "__name__", "") in _MEANS:
+    aggregation = task.built.aggregation()[metric]
+    whole = aggregation in AGGREGATIONS.values()
+    if getattr(aggregation, "__name__", "") in _MEANS:
         interval = mean_interval(values, weights=weights)
+    elif whole:
+        pairs = [sample[metric] for sample in samples if sample["filter"] == filter_name]
+        interval = resampled_interval(pairs, aggregation)
     else:  # not a mean of items: the harness's own error, as if it were normal
         value, error = judged[f"{metric},{filter_name}"], judged.get(f"{metric}_stderr,{filter_name}")
         half = 1.959964 * error if isinstance(error, float) else math.nan
         interval = Interval(value, value - half, value + half, len(values))
     neutral = task.file.metadata.get("neutral")
-    guessed = of_task(task.built) if neutral is None else None
+    guessed = of_task(task.built) if neutral is None and not whole else None
     found = {
         "metric": metric,
         "filter": filter_name,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lavra.errors import LavraError
-from lavra.evaluation.harness.processing import PROCESSING
+from lavra.evaluation.harness.processing import AGGREGATIONS, PROCESSING
 from lavra.evaluation.harness.readers import ARRANGED, READERS, read_rows
 from lavra.store.files import hash_file
 
@@ -230,7 +230,9 @@ def build_task(file: TaskFile, data: Path | None) -> Task:
     paths = file.paths(data)
     missing = file.missing(data)
     if missing:
-        raise LavraError(f"the data of {file.name} is not there: {missing[0]} is missing; fetch it, or check --data.")
+        where = f" from {file.metadata['where']}" if "where" in file.metadata else ""
+        what = f"{missing[0]} is missing; fetch it{where}, or check --data."
+        raise LavraError(f"the data of {file.name} is not there: {what}")
     if file.config.get("dataset_path") in READERS and paths:
         reader, arrange = config.pop("dataset_path"), options.get("arrange")
         own = {key: value for key, value in options.items() if key not in _OWN}
@@ -245,6 +247,8 @@ def build_task(file: TaskFile, data: Path | None) -> Task:
         config["dataset_kwargs"] = {**options, "data_files": {s: [str(p) for p in ps] for s, ps in paths.items()}}
     if isinstance(config.get("process_results"), str):
         config["process_results"] = PROCESSING[config["process_results"]]
+    for metric in config.get("metric_list") or ():
+        metric["aggregation"] = AGGREGATIONS.get(metric.get("aggregation"), metric.get("aggregation"))
     try:
         built = ConfigurableTask(config=config)
     except LavraError:
