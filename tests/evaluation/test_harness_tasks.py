@@ -56,6 +56,7 @@ def test_each_task_file_finds_its_data_or_says_that_it_is_missing(data: Path) ->
     assert absent == {
         "hellaswag", "squad", "coqa", "bigbench_elementary_math_qa",
         "agi_eval_lsat_ar", "agi_eval_lsat_rc", "agi_eval_lsat_lr",
+        "hatebr", "recipe_logs",
     }  # fmt: skip
     assert len(task_files(data)) > 180
 
