@@ -9,7 +9,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_VERBS = ("ask", "evaluate", "forget", "index", "ingest", "init", "questions", "serve", "study", "trace")
+_VERBS = (
+    "ask",
+    "evaluate",
+    "forget",
+    "index",
+    "ingest",
+    "init",
+    "memorisation",
+    "questions",
+    "serve",
+    "study",
+    "trace",
+)
 __all__ = ["LavraError", "Workspace", "__version__", *_VERBS]
 
 

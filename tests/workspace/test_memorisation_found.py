@@ -207,6 +207,41 @@ def test_a_document_that_was_learned_gains_less_than_one_that_was_not(
     assert confidence[0] > confidence[1]
 
 
+def test_where_no_member_is_known_half_of_the_controls_become_ones(
+    house: Workspace, register: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    from lavra.evaluation.memorisation.tuned_gap import GapSettings
+
+    controls = lines(tmp_path / "o.jsonl", [twin.text for _, twin in read_register(register).pairs("trap")])
+    (tmp_path / "document.txt").write_text("A document of its own, which nobody has read before. " * 9, "utf-8")
+    given: dict[str, Any] = {"document": tmp_path / "document.txt", "controls": controls}
+    settings = Settings(gap=GapSettings(length=64, epochs=3, learning_rate=3e-3))
+    found = measured(house, models["trained"], settings=settings, **given)["document"]
+    assert found["members_made"]
+    assert (len(found["members"]), len(found["others"])) == (12, 12)
+    assert np.mean(found["members"]) < np.mean(found["others"])
+    with pytest.raises(LavraError, match="at least 8"):
+        measured(
+            house, models["trained"], document=given["document"], controls=lines(tmp_path / "few.jsonl", ["a b c"])
+        )
+
+
+def test_the_command_line_shows_tables_and_sentences(
+    house: Workspace, register: Path, models: dict[str, str], tmp_path: Path
+) -> None:
+    from lavra.cli.commands import app
+
+    place = ["--register", str(register), "--precision", "fp32", "-w", str(house.root)]
+    shown = CliRunner().invoke(app, ["memorisation", models["trained"], "--reference", models["untrained"], *place])
+    assert shown.exit_code == 0, shown.output
+    assert "There already" in shown.output
+    assert "exposure, bits" in shown.output
+    assert "The model was trained on what was put in, and shows it: " in shown.output
+    assert "24 times, by " in shown.output
+    asked = CliRunner().invoke(app, ["memorisation", models["trained"], "-w", str(house.root)])
+    assert isinstance(asked.exception, LavraError)
+
+
 def test_the_documents_that_hold_a_passage_are_named(house: Workspace) -> None:
     passage = " ".join((GUIDE / "forget.md").read_text("utf-8").split("\n\n")[1].split()[:20])
     (found,) = sources_of(house, [passage])

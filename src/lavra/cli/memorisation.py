@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 RegisterArgument = Annotated[Path, typer.Argument(help="The sealed register, a JSON file that only you may read.")]
 
+_MUCH = 0.05
+"""The share of traps in a corpus from which on somebody should know."""
+
 traps_app = typer.Typer(
     no_args_is_help=True,
     help="Traps and canaries: texts put into a corpus, so that a model that read them can be told.",
@@ -90,6 +93,8 @@ def inject(
         f"{figures['documents_with_traps']:,} of {figures['documents']:,} documents, {figures['share_of_traps']:.2%} "
         "of their characters."
     )
+    if figures["share_of_traps"] > _MUCH:
+        print("That is much: a model learns the traps before the documents. Make fewer, shorter, or rarer ones.")
     print(f"Its manifest carries the seal {done.register.seal[:16]}… and no sentence.")
     print(f"Next: lavra tune --text {name} --validation 0, then lavra memorisation MODEL --register {register}")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lavra.store import Trace
     from lavra.workspace.evaluating.run import Evaluated, Precision
     from lavra.workspace.forgetting import Receipt
+    from lavra.workspace.memorisation.measuring import Measured
     from lavra.workspace.questioning import Questions
     from lavra.workspace.studying.run import Study
 
@@ -86,6 +87,16 @@ def evaluate(
     return run(
         plan(Workspace.find(), model, tasks, where, include=own, settings=Settings(**options), precision=precision)
     )
+
+
+def memorisation(model: str | None = None, **options: Any) -> Measured:
+    """Ask a model what it shows of traps, of texts, or of one document; the options are those of ``plan`` of
+    ``lavra.workspace.memorisation.measuring``, paths as text too."""
+    from lavra.workspace.memorisation.measuring import plan, run
+
+    for name in {"register", "texts", "controls", "document"} & options.keys():
+        options[name] = None if options[name] is None else Path(options[name])
+    return run(plan(Workspace.find(), model, **options))
 
 
 def serve(host: str | None = None, port: int | None = None, *, insecure: bool = False) -> None:

@@ -13,7 +13,7 @@ WEAKER = (
 NO_EVIDENCE = "No evidence is not the same as clean"
 SURE = 0.05
 _UNLIKE = 0.1
-"""How far from 0.5 the AUC of words alone may be before two files are called different."""
+"""How far above 0.5 the AUC of words alone may be before two files are called different."""
 
 
 def sentences(results: Mapping[str, Any]) -> list[str]:
@@ -71,7 +71,7 @@ def _of_texts(part: Mapping[str, Any]) -> list[str]:
     blind = part["blind_auc"]
     if blind is None:
         found.append("Whether the two files differ by themselves takes at least five texts of each to be measured.")
-    elif abs(blind - 0.5) > _UNLIKE:
+    elif blind > 0.5 + _UNLIKE:
         found.append(
             f"The two files differ by themselves: their words alone tell them apart with an AUC of {blind:.2f}. A "
             "measure that gets no more than that shows nothing of the model."
