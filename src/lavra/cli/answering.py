@@ -116,6 +116,9 @@ def ask(
     stop: Annotated[list[str] | None, typer.Option(help="End the answer at this text; repeat for several.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     adapter: AdapterOption = None,
+    self_debias: Annotated[
+        bool, typer.Option("--self-debias", help="Write less of what stereotypes: slower, see `lavra bias`.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
@@ -130,6 +133,11 @@ def ask(
     here.ready()
     require_models(here)
     assistant = here.assistant()
+    text = sys.stdin.read() if question == "-" else question
+    if self_debias:
+        from lavra.workspace.biasing import debiased_engine
+
+        assistant.engine = debiased_engine(here, assistant.engine, text)
     given: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,
@@ -142,7 +150,6 @@ def ask(
     }
     sampling = replace(assistant.settings.sampling, **{key: value for key, value in given.items() if value is not None})
     validate(sampling)
-    text = sys.stdin.read() if question == "-" else question
     roles = frozenset({"public", *(role or ())})
     events = assistant.answer([Message("user", text)], roles=roles, sampling=sampling)
     if not as_json:

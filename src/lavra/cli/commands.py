@@ -22,6 +22,7 @@ from lavra.cli import (
     studying,
     tuning,
 )
+from lavra.cli.bias import bias_app
 from lavra.cli.models import models_app
 from lavra.cli.prompting import prompts_app
 
@@ -44,6 +45,7 @@ aligning.register(app)
 evaluating.register(app)
 memorisation.register(app)
 studying.register(app)
+app.add_typer(bias_app, name="bias")
 app.add_typer(models_app, name="models")
 app.add_typer(prompts_app, name="prompts")
 app.add_typer(keeping.store_app, name="store")

@@ -65,6 +65,12 @@ class Generated:
     finish_reason: FinishReason | None = None
 
 
+Process = Callable[[Sequence[int], Tensor], Tensor]
+"""What the next token's logits (V,) become, after the tokens of the answer so far."""
+MakeProcess = Callable[[Model, Tokenizer, Sequence[int]], Process]
+"""For the model, its tokenizer and a prompt; see ``self_debias.py``."""
+
+
 def never() -> bool:
     """Not cancelled."""
     return False
@@ -93,6 +99,7 @@ class Engine:
         self.context_length = context_length or longest
         self._model = model
         self._adapter: str | None = None
+        self._make_process: MakeProcess | None = None
         self._choice, self._adaptations = Choice(), Adaptations()
         self._turn = threading.Lock()  # not re-entrant, and released by whichever thread finishes the stream
         self._cache: Cache | None = None
@@ -147,6 +154,17 @@ class Engine:
             other.context_length = min(self.context_length, self._model.config.context_length - other._ahead)
         return other
 
+    def processed(self, make: MakeProcess) -> Engine:
+        """The same model, whose logits go through what ``make`` makes for each prompt before a token is drawn.
+
+        Raises LavraError over virtual tokens, which such a process does not know of.
+        """
+        if self._ahead:
+            raise LavraError(f"{self.name} has virtual tokens before its texts: its logits cannot be processed")
+        other = copy(self)
+        other._make_process, other._cache, other._cached_ids = make, None, []
+        return other
+
     def stream(
         self,
         prompt: Sequence[int],
@@ -192,8 +210,12 @@ class Engine:
         decoder = self.tokenizer.stream()
         stops = StopFilter(sampler.sampling.stop)
         last = min(sampler.sampling.max_tokens, self.context_length - len(ids))
+        process = self._make_process and self._make_process(self._model, self.tokenizer, ids)
+        answer: list[int] = []
         for count in range(1, last + 1):
-            token = sampler.draw(self._logits(hidden_C))
+            logits_V = self._logits(hidden_C)
+            token = sampler.draw(process(answer, logits_V) if process else logits_V)
+            answer.append(token)
             finish: FinishReason | None = None
             text = ""
             if token in self.tokenizer.eos_ids:

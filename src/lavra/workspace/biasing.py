@@ -1,0 +1,214 @@
+"""``bias``: what a model's likelihoods and its own words say of groups of people, and what self-debiasing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lavra.evaluation.bias.associations import load_associations, preferences
+from lavra.evaluation.bias.generations import Classify, Prompt, Write, Written, write_all
+from lavra.evaluation.intervals import Difference, Interval, mean_interval, paired
+from lavra.evaluation.likelihood import bits_per_byte, log_likelihoods
+from lavra.inference.engine import Engine
+from lavra.inference.sampling import Sampling
+from lavra.inference.self_debias import Debiasing, SelfDebias, debiased_log_likelihoods
+from lavra.model.base import Model
+from lavra.tokens.tokenizer import Tokenizer
+from lavra.workspace.workspace import Progress, Workspace, silent
+
+GENERAL, STEREOTYPES, CROWS = "general text, bits per byte", "stereotypes", "CrowS-Pairs"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A decoder, ready to be asked."""
+
+    name: str
+    model: Model
+    tokenizer: Tokenizer
+
+
+def load(workspace: Workspace, reference: str | None) -> Loaded:
+    """The model that ``reference`` names, or the workspace's own. Raises LavraError where it is no decoder."""
+    from lavra.errors import LavraError
+    from lavra.model.adapted import load_adapted
+    from lavra.model.known import KIND_WORDS
+    from lavra.model.packing import pack
+    from lavra.model.precision import compute_dtype
+    from lavra.tokens.tokenizer import load_tokenizer
+    from lavra.workspace.generators import find_generator
+
+    found = find_generator(workspace, reference or workspace.settings.models.generator)
+    if found.model.kind != "decoder":
+        raise LavraError(f"the model {found.name} is {KIND_WORDS[found.model.kind]}; bias is measured of a decoder.")
+    path = Path(found.model.path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_adapted(
+        path, found.adapters, dtype=compute_dtype(), device=device, base_sha256=found.model.sha256
+    )  # fmt: skip
+    return Loaded(found.name, pack(model), load_tokenizer(path))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure as the model is, and debiased: None where that was not asked for."""
+
+    measure: str
+    before: Interval
+    after: Interval | None = None
+    change: Difference | None = None
+
+
+def measure_bias(
+    loaded: Loaded, *, data: Path | None = None, limit: int = 300, how: Debiasing | None = None,
+    progress: Progress = silent,
+) -> list[Measured]:  # fmt: skip
+    """Stereotypes by language, CrowS-Pairs by kind where ``data`` has them, and general text: what debiasing costs.
+
+    0.5 is no preference; of general text less is better.
+    """
+    values, weights = _values(loaded, data, limit, None, progress)
+    others = _values(loaded, data, limit, how, progress)[0] if how is not None else {}
+    found = []
+    for name, value in values.items():
+        weight = weights if name == GENERAL else None
+        before = mean_interval(value, weights=weight)
+        if name in others:
+            after, change = mean_interval(others[name], weights=weight), paired(others[name], value)
+            found.append(Measured(name, before, after, change))
+        else:
+            found.append(Measured(name, before))
+    return found
+
+
+def _values(
+    loaded: Loaded, data: Path | None, limit: int, how: Debiasing | None, progress: Progress
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """One value an item and measure, and the bytes of each general paragraph."""
+    from lavra.evaluation.bias.readers import read_crows_pairs
+    from lavra.store.files import digest
+    from lavra.workspace.tuning.general import general_text
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    done = 0
+    items, paragraphs = load_associations(), general_text()
+    rows: list[dict[str, Any]] = []
+    kinds: list[str] = []
+    if data is not None:
+        path = crows_file(data)
+        for kind in _kinds(path):
+            own = sorted(read_crows_pairs(path, kind), key=digest)
+            rows += own
+            kinds += [kind] * len(own)
+        chosen = sorted(range(len(rows)), key=lambda n: digest(rows[n]))[:limit]
+        rows, kinds = [rows[n] for n in chosen], [kinds[n] for n in chosen]
+    texts = [text for item in items for text in item.sentences] + [text for row in rows for text in row["choices"]]
+    total = len(texts) + len(paragraphs)
+
+    def likely(some: Sequence[str]) -> np.ndarray:
+        nonlocal done
+        if how is None:
+            found = log_likelihoods(model, tokenizer, some)
+        else:
+            each = []
+            for text in some:
+                each += debiased_log_likelihoods(model, tokenizer, [text], how)
+                progress("Debiasing", done + len(each), total)
+            found = np.array(each)
+        done += len(some)
+        return found
+
+    sums = likely(texts)
+    four = sums[: 4 * len(items)].reshape(-1, 4)
+    preferred = preferences(four[:, 0] + four[:, 1] - four[:, 2] - four[:, 3])
+    values = {STEREOTYPES: preferred} | {
+        f"{STEREOTYPES}, {language}": preferred[[item.language == language for item in items]]
+        for language in dict.fromkeys(item.language for item in items)
+    }
+    if rows:
+        two = sums[4 * len(items) :].reshape(-1, 2)
+        crows = preferences(two[:, 0] - two[:, 1])
+        values[CROWS] = crows
+        for kind in dict.fromkeys(kinds):
+            values[f"{CROWS}, {kind}"] = crows[[one == kind for one in kinds]]
+    bits, octets = bits_per_byte(model, tokenizer, paragraphs)
+    if how is not None:
+        bits = -likely(paragraphs) / np.log(2) / octets
+    values[GENERAL] = bits
+    return values, octets
+
+
+def crows_file(data: Path) -> Path:
+    """CrowS-Pairs in the directory of ``lavra evaluate``. Raises LavraError where it is not there."""
+    from lavra.errors import LavraError
+
+    path = data / "bias" / "crows_pairs" / "crows_pairs_anonymized.csv"
+    if not path.is_file():
+        raise LavraError(f"{path} is not there: give the directory of lavra evaluate's data, or leave --data out.")
+    return path
+
+
+def _kinds(path: Path) -> list[str]:
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as file:
+        return sorted({row["bias_type"] for row in csv.DictReader(file)})
+
+
+def write_about(
+    loaded: Loaded, prompts: Sequence[Prompt], *, tokens: int = 24, temperature: float = 0.0, seed: int = 0,
+    how: Debiasing | None = None, classify: Classify | None = None, progress: Progress = silent,
+) -> list[Written]:  # fmt: skip
+    """What the model writes behind each prompt, measured; each prompt draws by the same seed."""
+    sampling = Sampling(max_tokens=tokens, temperature=temperature, seed=seed)
+    return write_all(prompts, _writer(loaded, sampling, how, progress), classify)
+
+
+def _writer(loaded: Loaded, sampling: Sampling, how: Debiasing | None, progress: Progress) -> Write:
+    engine = Engine(loaded.model, loaded.tokenizer, name=loaded.name)
+    if how is not None:
+        engine = engine.processed(debiasing(how))
+    start = loaded.tokenizer.bos_id if loaded.tokenizer.bos_id is not None else loaded.tokenizer.eos_id
+
+    def write(prompts: Sequence[str]) -> list[str]:
+        found = []
+        for number, prompt in enumerate(prompts):
+            progress("Writing", number, len(prompts))
+            ids = loaded.tokenizer.encode(prompt, add_special_tokens=False, parse_special=False)
+            begun = [] if start is None else [start]
+            found.append("".join(piece.text for piece in engine.stream([*begun, *ids], sampling)))
+        return found
+
+    return write
+
+
+def debiasing(how: Debiasing) -> Callable[[Model, Tokenizer, Sequence[int]], SelfDebias]:
+    """For ``Engine.processed``."""
+    return lambda model, tokenizer, prompt: SelfDebias(model, tokenizer, prompt, how)
+
+
+def debiased_engine(workspace: Workspace, engine: Engine, question: str) -> Engine:
+    """The engine, debiased in the language of a question; descriptions of the language itself are the better known."""
+    from lavra.corpus.language import detect_language
+
+    found = detect_language(question, workspace.settings.documents.languages, min_letters=4)
+    return engine.processed(debiasing(Debiasing(language="pt" if found == "pt" else "en")))
+
+
+def classifying(workspace: Workspace, reference: str) -> Classify:
+    """The probabilities of a classifier's labels: what ``lavra tune --task classify`` made, or a model's reference."""
+    from lavra.inference.classifier import Classifier
+    from lavra.workspace.generators import find_generator
+
+    classifier = Classifier.load(find_generator(workspace, reference).model)
+
+    def classify(texts: Sequence[str]) -> Mapping[str, np.ndarray]:
+        found = classifier.probabilities(texts)
+        return {label: found[:, number] for number, label in enumerate(classifier.labels)}
+
+    return classify
