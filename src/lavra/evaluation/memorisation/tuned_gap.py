@@ -45,12 +45,13 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class GapSettings:
     """``length``: tokens of a piece; ``pieces``: of a text at most, evenly spread over it; the rest is how the copy is
-    tuned, by LoRA."""
+    tuned, by LoRA: harder than for use, for a gap must be wide to be told. Of 32 sentences given to SmolLM2-135M, half
+    of them made members, the gap told them apart with an AUC of .72, with 2 epochs at 2e-4 not at all (.40)."""
 
     length: int = 256
     pieces: int = 24
-    epochs: int = 2
-    learning_rate: float = 2e-4
+    epochs: int = 4
+    learning_rate: float = 1e-3
     rank: int = 16
     seed: int = 0
 
@@ -102,14 +103,8 @@ def measure_gap(
     """``model`` is changed: it is the copy. ``others``: texts that it certainly never read; ``members``: texts that it
     certainly did. Raises LavraError where there are too few of them."""
     settings = settings or GapSettings()
-    made = not members
-    known = sorted(set(others))
-    if len(known) < (2 * LEAST if made else LEAST) or (not made and len(set(members)) < LEAST):
-        raise LavraError(
-            f"the gap needs at least {LEAST} texts that were in the training data and {LEAST} that were not"
-            + (f", or {2 * LEAST} that were not: half of them are then made known" if made else "")
-            + "; give more."
-        )
+    require_known(members, others)
+    made, known = not members, sorted(set(others))
     if made:
         np.random.default_rng(settings.seed).shuffle(known)
         members, others = known[: len(known) // 2], known[len(known) // 2 :]
@@ -124,6 +119,18 @@ def measure_gap(
     gaps = before - _losses(model, tokenizer, texts)
     return judge(
         gaps[0], gaps[1 : 1 + len(members)], gaps[1 + len(members) :], before[0], made=made, pieces=len(texts[0])
+    )
+
+
+def require_known(members: Sequence[str], others: Sequence[str]) -> None:
+    """Raises LavraError where there are too few texts to say what a gap means."""
+    if members and min(len(set(members)), len(set(others))) >= LEAST:
+        return
+    if not members and len(set(others)) >= 2 * LEAST:
+        return
+    raise LavraError(
+        f"to ask about a document give at least {LEAST} known texts of the training data as --texts and {LEAST} others "
+        f"as --controls, or {2 * LEAST} controls alone; here are {len(set(members))} and {len(set(others))}."
     )
 
 

@@ -23,7 +23,7 @@ from lavra.evaluation.memorisation.extraction import extract
 from lavra.evaluation.memorisation.reading import read_texts
 from lavra.evaluation.memorisation.scores import all_scores
 from lavra.evaluation.memorisation.sources import find_sources
-from lavra.evaluation.memorisation.tuned_gap import GapSettings, measure_gap
+from lavra.evaluation.memorisation.tuned_gap import GapSettings, measure_gap, require_known
 from lavra.model.adapted import load_adapted, named_as
 from lavra.model.base import Model
 from lavra.model.known import KIND_WORDS
@@ -121,14 +121,17 @@ def plan(
         raise LavraError(
             "give --controls FILE, texts that the model certainly never read: without them no score means anything."
         )
+    members, others = _texts(texts), _texts(controls)
+    if document is not None:
+        require_known(members, others)
     files = {"texts": texts, "controls": controls, "document": document}
     return Plan(
         workspace,
         _decoder(workspace, model or workspace.settings.models.generator),
         _decoder(workspace, reference) if reference else None,
         read_register(register) if register else None,
-        _texts(texts),
-        _texts(controls),
+        members,
+        others,
         _document(workspace, document) if document else "",
         {name: hash_file(path) for name, path in files.items() if path is not None},
         settings or Settings(),
