@@ -1,0 +1,59 @@
+"""Documents that hold items of evaluation sets are found, through typesetting, and named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+import pyarrow as pa
+
+from lavra.corpus.contamination import Watched, matches, watch
+from lavra.corpus.quality.batch import buffers
+
+QUESTION = "Which of the following statements about the water cycle is true when clouds form over a warm ocean current?"
+SHORT = "The capital city of France is called Paris by all"
+
+
+def hits(watched: Watched, texts: list[str]) -> list[tuple[int, str | None]]:
+    counts, first = matches(watched, *buffers(pa.array(texts, pa.large_string())))
+    return [(int(n), watched.names[i] if i >= 0 else None) for n, i in zip(counts, first, strict=True)]
+
+
+def test_an_item_is_found_in_a_document_and_named() -> None:
+    watched = watch({"arc": ["Nothing that is anywhere.", QUESTION]})
+    found = hits(watched, [f"An exam. {QUESTION.upper().replace(' ', chr(10))} (A) Yes (B) No", "Quite another text."])
+    assert found == [(len(QUESTION.split()) - 12, "arc#1"), (0, None)]
+
+
+def test_twelve_words_in_a_row_are_not_enough() -> None:
+    words = QUESTION.split()
+    watched = watch({"arc": [QUESTION]})
+    assert hits(watched, [" ".join(words[:12])]) == [(0, None)]
+    assert hits(watched, [" ".join(words[:13])]) == [(1, "arc#0")]
+    assert hits(watch({"arc": [QUESTION]}, n=8), [" ".join(words[:12])]) == [(5, "arc#0")]
+
+
+def test_short_items_are_looked_for_whole_and_phrases_not_at_all() -> None:
+    watched = watch({"boolq": [SHORT, "Is it true?"]})
+    assert watched.names == ("boolq#0",)
+    assert hits(watched, [f"We know: {SHORT}!", "The capital city of France is called Paris", "Is it true?"]) == [
+        (1, "boolq#0"),
+        (0, None),
+        (0, None),
+    ]
+
+
+def test_every_item_of_a_large_set_is_found_and_nothing_else() -> None:
+    draw = np.random.default_rng(2)
+    words = [f"{a}{b}{c}" for a in "bcdfg" for b in "aeiou" for c in "lmnrst"]
+    items = [" ".join(words[i] for i in draw.integers(0, len(words), 20)) for _ in range(2_000)]
+    others = [" ".join(words[i] for i in draw.integers(0, len(words), 60)) for _ in range(500)]
+    watched = watch({"set": items})
+    found = hits(watched, [f"before {item} after" for item in items])
+    assert [name for _, name in found] == [f"set#{i}" for i in range(2_000)]
+    assert all(count == 0 for count, _ in hits(watched, others))
+
+
+def test_no_evaluation_sets_no_hits() -> None:
+    assert hits(watch({}), [QUESTION]) == [(0, None)]
