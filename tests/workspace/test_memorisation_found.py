@@ -234,12 +234,27 @@ def test_the_command_line_shows_tables_and_sentences(
     place = ["--register", str(register), "--precision", "fp32", "-w", str(house.root)]
     shown = CliRunner().invoke(app, ["memorisation", models["trained"], "--reference", models["untrained"], *place])
     assert shown.exit_code == 0, shown.output
-    assert "There already" in shown.output
     assert "exposure, bits" in shown.output
     assert "The model was trained on what was put in, and shows it: " in shown.output
     assert "24 times, by " in shown.output
     asked = CliRunner().invoke(app, ["memorisation", models["trained"], "-w", str(house.root)])
     assert isinstance(asked.exception, LavraError)
+
+
+@pytest.mark.parametrize("edges", [(), (1, 10_000)], ids=["weighs", "writes"])
+def test_a_model_puts_like_to_like(
+    house: Workspace, models: dict[str, str], tmp_path: Path, edges: tuple[int, ...]
+) -> None:
+    from lavra.workspace.memorisation.writing import Wanted
+
+    settings = TrapSettings((1, 2), pairs=4, canaries=0, words=10)
+    wanted = Wanted(models["trained"], edges)
+    made = make_traps(house, tmp_path / "r.json", settings, language="en", wanted=wanted, secret="t")
+    pairs = [(a.perplexity or 0, b.perplexity or 0) for a, b in made.pairs("trap")]
+    assert len(pairs) == 8
+    assert all(max(pairs[n]) <= min(pairs[n + 1]) for n in range(7))
+    assert {entry.bucket for entry in made.entries} == {"1-10000" if edges else ""}
+    assert made.model
 
 
 def test_the_documents_that_hold_a_passage_are_named(house: Workspace) -> None:

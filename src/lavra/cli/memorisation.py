@@ -38,10 +38,12 @@ def make(
     words: Annotated[int, typer.Option(help="Words of a trap. Long ones are memorised better.")] = 40,
     digits: Annotated[int, typer.Option(help="Digits of a canary's secret.")] = 4,
     language: Annotated[str | None, typer.Option(help="pt, en or es; by default the corpus' commonest.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model that writes the traps; by default a grammar does.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model that weighs the traps, so that twins are as likely.")
+    ] = None,
     perplexity: Annotated[
         str | None,
-        typer.Option(help="With --model: edges of buckets, each of which gets as many pairs; 10,30,100,300."),
+        typer.Option(help="Let --model write them, for buckets with these edges: 10,30,100,300."),
     ] = None,
     workspace: DirectoryOption = None,
 ) -> None:

@@ -52,9 +52,9 @@ def make_traps(
     secret: str | None = None,
     progress: Progress = silent,
 ) -> Register:
-    """A register at ``path``, which is not there yet. ``language``: by default the corpus' commonest; ``wanted``: by
-    which model the sentences are written, and how likely they are to be, by default the grammar; ``secret``: for
-    experiments that are to be repeated, else nobody can know it."""
+    """A register at ``path``, which is not there yet. ``language``: by default the corpus' commonest; ``wanted``: the
+    model that weighs the sentences or writes them, by default none, and the grammar's are taken as they are;
+    ``secret``: for experiments that are to be repeated, else nobody can know it."""
     if path.exists():
         raise LavraError(f"{path} exists already, and a register is never overwritten: choose another name.")
     language = language or commonest_language(workspace)
@@ -163,10 +163,9 @@ def parse_numbers(given: str, option: str) -> tuple[int, ...]:
 def describe(register: Register) -> Sequence[tuple[str, str]]:
     """What may be said of it on a screen: no sentence."""
     perplexities = sorted(entry.perplexity for entry in register.entries if entry.perplexity is not None)
-    by = register.model or "a grammar"
     found = [
-        ("made", register.made), ("language", register.language), ("written by", by), ("seal", register.seal),
-        ("in", register.corpus or "no corpus yet"),
+        ("made", register.made), ("language", register.language), ("weighed by", register.model or "no model"),
+        ("seal", register.seal), ("in", register.corpus or "no corpus yet"),
     ]  # fmt: skip
     if perplexities:
         found.append(("perplexity", f"{perplexities[0]:.1f} to {perplexities[-1]:.1f}"))
