@@ -23,6 +23,7 @@ from lavra.assistants.events import (
     TextDelta,
     passage_place,
 )
+from lavra.assistants.examples import Examples
 from lavra.assistants.quoting import NEAR, best_quotes
 from lavra.assistants.sentences import together
 from lavra.errors import LavraError
@@ -74,9 +75,11 @@ class Assistant:
         *,
         language: Callable[[str], str] = lambda text: "und",
         locate: Locate | None = None,
+        examples: Examples = lambda question: (),
     ) -> None:
         """``language`` tells a question's; ``locate`` the page and headings of an offset in a document, where a
-        citation can be more exact than its passage (which may begin on the page before)."""
+        citation can be more exact than its passage (which may begin on the page before); ``examples`` stand before a
+        question, as the prompt says."""
         self.name = name
         self.engine = engine
         self.index = index
@@ -84,6 +87,7 @@ class Assistant:
         self.settings = settings or AnswerSettings()
         self._language = language
         self._locate = locate
+        self._examples = examples
 
     @property
     def context_length(self) -> int:
@@ -168,12 +172,16 @@ class Assistant:
         """
         room = self.context_length - reserve
         sources = as_sources(passages[: self.settings.read])
+        examples = list(self._examples(question))
         while True:
-            turns = self.prompt.turns(question, sources, language=language, history=history)
+            shown = [turn for asked, answer in examples for turn in exchange(asked, answer)]
+            turns = self.prompt.turns(question, sources, language=language, history=[*shown, *history])
             ids = self.engine.tokenizer.encode_chat(turns)
             if len(ids) <= room:
                 return ids
-            if history:
+            if examples:
+                examples = examples[1:]
+            elif history:
                 history = history[2:]  # a question and its answer leave together
             elif len(sources) > 1:
                 sources = sources[:-1]
@@ -300,6 +308,11 @@ def _timings(started: float, retrieved: float) -> dict[str, float]:
     """Of an answer that came all at once."""
     total = time.perf_counter() - started
     return {"retrieve": retrieved, "first_token": total, "total": total}
+
+
+def exchange(question: str, answer: str) -> list[Turn]:
+    """A question and its answer, as turns."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def last_question(messages: Sequence[Message]) -> tuple[str, list[Turn]]:

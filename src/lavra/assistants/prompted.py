@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from lavra.assistants.assistant import last_question
+from lavra.assistants.assistant import exchange, last_question
 from lavra.assistants.events import Answer, Event, Message
+from lavra.assistants.examples import Examples
 from lavra.assistants.voices import Voice
 from lavra.errors import LavraError
 from lavra.inference.sampling import Sampling
@@ -21,8 +22,6 @@ from lavra.prompting import PromptTemplate, Turn, load_template
 from lavra.retrieval.analysis import fold
 
 TEXTS = ("system", "user", "refusal", "refusals")
-Examples = Callable[[str], Sequence[tuple[str, str]]]
-"""Questions with their answers for a question, the most useful last."""
 
 
 def direct() -> PromptTemplate:
@@ -77,7 +76,7 @@ class Prompted:
         """The conversation with as many examples, the last ones, as the window leaves room for."""
         examples = list(self._examples(question))
         while True:
-            shown = [turn for asked, answer in examples for turn in _exchange(asked, answer)]
+            shown = [turn for asked, answer in examples for turn in exchange(asked, answer)]
             turns = self.prompt.turns(question, (), language=language, history=[*shown, *history])
             if self.voice.tokens(turns) + reserve <= self.context_length:
                 return turns
@@ -90,10 +89,6 @@ class Prompted:
                     f"the question leaves no room for an answer of {reserve} tokens in the window of "
                     f"{self.voice.name}, {self.context_length}: ask a shorter question or lower max_tokens."
                 )
-
-
-def _exchange(question: str, answer: str) -> list[Turn]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def refuses(text: str, prompt: PromptTemplate, language: str) -> bool:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lavra.cli.given import DirectoryOption, open_workspace
+from lavra.cli.given import DirectoryOption, open_workspace, require_models
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
+    from lavra.workspace.prompts.improving import Improved
     from lavra.workspace.prompts.linting import Linted
     from lavra.workspace.workspace import Workspace
 
@@ -76,3 +77,98 @@ def _show(linted: list[Linted], notes: bool) -> None:
             print(f"  → {found.do}\n")
     said = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items())
     print(f"{len(linted)} prompt{'' if len(linted) == 1 else 's'}: {said or 'nothing found'}.")
+
+
+@prompts_app.command("improve")
+def prompts_improve(
+    questions: Annotated[Path, typer.Option(help="Questions with right answers (JSONL, CSV, SQuAD, BEIR).")],
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="The prompt to begin with, a name or a file; by default the one that `lavra ask` uses."),
+    ] = None,
+    instructions: Annotated[Path | None, typer.Option(help="Instructions of your own to try, one a line.")] = None,
+    write: Annotated[int, typer.Option(min=0, help="Let a model write so many instructions to try.")] = 0,
+    endpoint: Annotated[
+        str | None, typer.Option(help="The address of an OpenAI-compatible server that writes them; it gets examples.")
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="The model to ask for there.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the server's key.")] = None,
+    examples: Annotated[str, typer.Option(help="How many examples to try, with commas; 0 for none.")] = "2,4,8",
+    measure: Annotated[
+        str | None,
+        typer.Option(help="exact_match, token_f1, token_recall, rouge_l or chrf; by default what the answers ask for."),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    limit: Annotated[int | None, typer.Option(min=30, help="Use so many questions at most.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the division of the questions.")] = 0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Write the better prompt into the workspace, and use it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    workspace: DirectoryOption = None,
+) -> None:
+    """Search for better instructions, examples and order; test the best on questions that the search never saw.
+
+    The same command again continues a search that was stopped.
+    """
+    from lavra.cli.console import progress
+    from lavra.workspace.prompts.improving import ImproveSettings, improve
+    from lavra.workspace.prompts.keeping import keep as keep_prompt
+    from lavra.workspace.questioning import asker
+
+    here = open_workspace(workspace)
+    require_models(here)
+    if endpoint is not None and not write:
+        raise LavraError("--endpoint writes instructions: say how many with --write.")
+    writer = asker(here, "model", endpoint=endpoint, endpoint_model=endpoint_model, key_env=key_env) if write else None
+    counts = _counts(examples)
+    settings = ImproveSettings(questions, prompt, instructions, counts, measure, max_tokens, limit, write, seed)
+    with progress() as report:
+        found = improve(here, settings, writer=writer, progress=report)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show_improved(found)
+    if keep:
+        path = keep_prompt(here, found)
+        if not as_json:
+            used = "`lavra ask` uses it now" if found.trial.kind == "grounded" else "give it as --prompt"
+            print(f"Kept as {path.relative_to(here.root)}: {used}.")
+
+
+def _counts(given: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(int(part) for part in given.split(",") if part.strip())
+    except ValueError as error:
+        raise LavraError(f"--examples {given} is no list of numbers: write 2,4,8.") from error
+    if any(not 0 <= count <= 64 for count in counts):
+        raise LavraError(f"--examples {given}: write numbers from 0 to 64.")
+    return tuple(count for count in counts if count)
+
+
+def _show_improved(found: Improved) -> None:
+    counts = found.counts
+    prompt = found.trial.present
+    print(
+        f"{prompt.name} (version {prompt.version}, {found.trial.language}), by {found.measure}: "
+        f"{counts['shown']} questions to show, {counts['searched']} to search on, {counts['tested']} to test.\n"
+    )
+    for one in found.found.tried:
+        words = " ".join(one.variant.instruction.split()) or "(none)"
+        said = f"{one.variant.said}: " if one.stage != "instructions" else ""
+        print(f"{one.stage:12} {one.mean:.3f} of {one.questions:3}  {one.variant.origin:8} {said}{words[:70]}")
+    difference = found.difference
+    print(f"\nnow   {found.present}\nbest  {found.best}  {found.found.best.said}: {found.found.best.instruction}")
+    print(
+        f"Difference on the test: {difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], "
+        f"p = {difference.p:.3f}, {difference.count} questions."
+    )
+    if found.gained:
+        print("It gains. --keep writes it into the workspace.")
+    elif not found.changed:
+        print("It does not gain: nothing that was tried is better than the present prompt.")
+    else:
+        needed = (
+            f" About {difference.needed:,} questions would show so small a difference." if difference.needed else ""
+        )
+        print(f"It does not gain: chance allows as much.{needed}")

@@ -100,11 +100,14 @@ class Reply:
         return cls(**kept)
 
 
-def read_questions(path: str | Path, *, note: Callable[[str], None] = lambda sentence: None) -> list[Question]:
+def read_questions(
+    path: str | Path, *, note: Callable[[str], None] = lambda sentence: None, sourced: bool = True
+) -> list[Question]:
     """The questions of a file or folder, in its order; ``formats`` says which forms are read.
 
     A question that is asked twice of the same source becomes one, and all its answers count as right (public sets
-    have such questions); ``note`` is told where.
+    have such questions); ``note`` is told where. ``sourced``: each has to say where its answer stands; a table of texts
+    and labels needs none.
 
     Raises:
         LavraError: ``file:line`` of the first row that is wrong, what is wrong, and what to write.
@@ -115,7 +118,7 @@ def read_questions(path: str | Path, *, note: Callable[[str], None] = lambda sen
     ids: dict[str, str] = {}
     asked: dict[tuple[str, tuple[Source, ...]], int] = {}
     for where, row in rows(path):
-        question = question_of(row, where)
+        question = question_of(row, where, sourced=sourced)
         if (first := ids.setdefault(question.id, where)) != where and _text(row, where, "id", "_id"):
             raise LavraError(f"{where}: the id {question.id!r} is also at {first}: delete one, or its id.")
         number = asked.setdefault((plain_key(question.text), question.sources), len(questions))
@@ -131,21 +134,23 @@ def read_questions(path: str | Path, *, note: Callable[[str], None] = lambda sen
     return questions
 
 
-def question_of(row: Mapping[str, Any], where: str) -> Question:
+def question_of(row: Mapping[str, Any], where: str, *, sourced: bool = True) -> Question:
     """A question from the names that files use for its parts.
 
     Raises:
         LavraError: with ``where``, for a part that is absent or of the wrong type.
     """
-    text = _text(row, where, "question", "query")
+    text = _text(row, where, "question", "query", *(() if sourced else ("text",)))
     if not text:
         raise LavraError(f"{where}: there is no question: write it as `question`.")
-    answers = tuple(dict.fromkeys(answer for answer in _texts(row, where, _ANSWERS) if answer))
+    answers = tuple(
+        dict.fromkeys(answer for answer in _texts(row, where, _ANSWERS if sourced else _LABELLED) if answer)
+    )
     sources = tuple(dict.fromkeys(_sources(row, where)))
     answerable = _flag(row, where, "answerable", True) and not _flag(row, where, "is_impossible", False)
     if answerable and not answers:
         raise LavraError(f"{where}: it has no answer: write `answer`, or set `answerable` to false.")
-    if answerable and not sources:
+    if answerable and sourced and not sources:
         raise LavraError(f"{where}: it has no source: write `document` and `quote`, or set `answerable` to false.")
     if not answerable and answers:
         raise LavraError(f"{where}: it has an answer and is said to have none: empty the answer, or correct the flag.")
@@ -162,6 +167,7 @@ def question_of(row: Mapping[str, Any], where: str) -> Question:
 
 
 _ANSWERS = ("answer", "answers", "reference", "ground_truth")
+_LABELLED = (*_ANSWERS, "label")
 _SOURCES = ("sources", "source", "contexts", "reference_contexts", "context")
 
 

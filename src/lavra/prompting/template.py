@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,17 @@ def plain(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Examples of a template: ``pairs`` of question and answer, of which ``shown`` stand before a question, the first
+    ones (``fixed``) or those nearest to it (``nearest``), in that ``order``."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    shown: int = 0
+    choice: str = "fixed"
+    order: str = "nearest last"
+
+
+@dataclass(frozen=True)
 class PromptTemplate:
     """``texts[language]["system" | "user" | "refusal" | "quoting"]``; the first language is the one to fall back on."""
 
@@ -53,11 +64,13 @@ class PromptTemplate:
     version: int
     techniques: tuple[str, ...]
     texts: Mapping[str, Mapping[str, str]]
+    examples: Shown = Shown()
 
     @property
     def hash(self) -> str:
         """SHA-256 of all that a render depends on."""
-        return digest([self.name, self.version, self.texts])
+        more = [asdict(self.examples)] if self.examples.pairs else []
+        return digest([self.name, self.version, self.texts, *more])
 
     def language(self, wanted: str) -> str:
         """``wanted`` if the template speaks it, else its first language."""
@@ -123,8 +136,28 @@ def load_template(reference: str = DEFAULT, texts: Sequence[str] = _TEXTS) -> Pr
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LavraError(f"the prompt {path} cannot be read: {error}") from error
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    missing = [f"[{language}] {name}" for language, entry in tables.items() for name in texts if name not in entry]
+    spoken = {language: entry for language, entry in tables.items() if language != "examples"}
+    missing = [f"[{language}] {name}" for language, entry in spoken.items() for name in texts if name not in entry]
     missing += [key for key in ("name", "version") if key not in values]
-    if missing or not tables:
+    if missing or not spoken:
         raise LavraError(f"the prompt {path} lacks {', '.join(missing) or 'a table for any language, such as [en]'}.")
-    return PromptTemplate(values["name"], int(values["version"]), tuple(values.get("techniques", ())), tables)
+    shown = _examples(tables.pop("examples", None), path)
+    return PromptTemplate(values["name"], int(values["version"]), tuple(values.get("techniques", ())), tables, shown)
+
+
+def _examples(table: Any, path: Path) -> Shown:
+    """The table ``[examples]``: ``shown``, ``choice``, ``order``, and ``pairs`` of question and answer."""
+    if table is None:
+        return Shown()
+    try:
+        pairs = tuple((str(question), str(answer)) for question, answer in table["pairs"])
+        shown = Shown(
+            pairs, int(table.get("shown", len(pairs))), table.get("choice", "fixed"), table.get("order", "nearest last")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise LavraError(f"the examples of {path} are no pairs of question and answer ({error}).") from error
+    if shown.choice not in ("fixed", "nearest") or shown.order not in ("nearest last", "nearest first"):
+        raise LavraError(
+            f"the examples of {path} are chosen {shown.choice!r}, {shown.order!r}: write fixed or nearest."
+        )
+    return shown

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lavra.assistants.assistant import AnswerSettings, Assistant
+from lavra.assistants.examples import of_template
 from lavra.corpus.language import detect_language
 from lavra.inference.sampler import validate
 from lavra.inference.sampling import Sampling
@@ -36,6 +37,7 @@ def make_assistant(workspace: Workspace) -> Assistant:
         answering,
         language=lambda text: detect_language(text, languages, min_letters=4),
         locate=workspace._locate,
+        examples=of_template(prompt, workspace.live_index.embedder),
     )
 
 
@@ -70,7 +72,8 @@ def _record(workspace: Workspace, index: Artifact, answering: AnswerSettings, pr
     """The receipt: what the assistant is made of, and how it answers."""
 
     def build_prompt(draft: Draft) -> None:
-        text = json.dumps(prompt.texts, indent=2, ensure_ascii=False)
+        more = {"examples": asdict(prompt.examples)} if prompt.examples.pairs else {}
+        text = json.dumps({**prompt.texts, **more}, indent=2, ensure_ascii=False)
         (draft.path / "prompt.json").write_text(text, encoding="utf-8")
 
     writer, reranker = workspace.generator, workspace.reranker

@@ -134,11 +134,11 @@ NEGATED = {
     "en": _CLAUSE + r"(?:please |and |but |also )?((?:do not|don't|never|avoid|refrain from)\s+\w+)"
     r"|\b(?:and|but|please) ((?:do not|don't|never|avoid) \w+)|\b(?:you )?((?:must|should|may) (?:not|never) \w+)",
     "pt": _CLAUSE
-    + r"(?:por favor,? |e |mas )?((?:não|nunca|jamais) (?!sei\b|sabe|há|é\b|foi|está|encontr|tem\b|se\b|tenho)\w+|evite \w+)"
+    + r"(?:por favor,? |e |mas )?((?:não|nunca|jamais) (?!sei\b|sabe|há|é\b|são\b|foi|está|encontr|tem\b|se\b|tenho)\w+|evite \w+)"
     r"|\b(?:e|mas) ((?:não|nunca|jamais) (?:use|inclua|responda|escreva|invente|mencione|repita|faça|dê|diga) ?\w*)"
     r"|\b((?:não|nunca) (?:deve|pode) \w+)",
     "es": _CLAUSE
-    + r"(?:por favor,? |y |pero )?((?:no|nunca|jamás) (?!sé\b|lo\b|sabes?\b|hay|es\b|fue|está|encontr|tengo|se\b)\w+|evit[ae] \w+)"
+    + r"(?:por favor,? |y |pero )?((?:no|nunca|jamás) (?!sé\b|lo\b|sabes?\b|hay|es\b|son\b|fue|está|encontr|tengo|se\b)\w+|evit[ae] \w+)"
     r"|\b(?:y|pero) ((?:no|nunca|jamás) (?:uses|incluyas|respondas|escribas|inventes|menciones|repitas|hagas|des|digas) ?\w*)"
     r"|\b((?:no|nunca) (?:debes?|puedes?) \w+)",
 }

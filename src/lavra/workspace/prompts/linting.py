@@ -18,7 +18,7 @@ from lavra.workspace.workspace import Workspace
 FOLDER = "prompts"
 """Beside ``lavra.toml``: where prompts of one's own are looked for, and improved ones are written."""
 _LARGEST = 2**20
-QUESTION, GROUNDED, MAKING = ("question",), ("question", "sources"), ("passage",)
+QUESTION, GROUNDED, MAKING, REWRITING = ("question",), ("question", "sources"), ("passage",), ("pairs",)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def lint_prompts(
 
 def own_prompts(workspace: Workspace) -> list[str]:
     """What a workspace uses, by name or path."""
-    found = [workspace.settings.answer.prompt, "direct", "questions"]
+    found = [workspace.settings.answer.prompt, "direct", "questions", "rewriting"]
     found += [str(path.relative_to(workspace.root)) for path in sorted((workspace.root / FOLDER).glob("*.toml"))]
     return list(dict.fromkeys(found))
 
@@ -102,6 +102,8 @@ def _variables(texts: dict[str, dict[str, Any]]) -> tuple[Sequence[str], Sequenc
     names = frozenset().union(*texts.values())
     if "repair" in names:
         return ("count", "title", "passage"), MAKING
+    if "refusal" not in names:
+        return ("count", "present", "pairs"), REWRITING
     return GROUNDED, QUESTION if "refusals" in names else GROUNDED
 
 
