@@ -271,6 +271,18 @@ def test_without_decay_nothing_changes(tiny: tuple[Any, Any]) -> None:
         Debiasing(language="de")
 
 
+def test_the_harness_scores_as_texts_are_scored(tiny: tuple[Any, Any]) -> None:
+    pytest.importorskip("lm_eval")
+    from lavra.evaluation.harness.model import HarnessModel
+
+    how = Debiasing(("the cat",), decay=50.0)
+    asked = HarnessModel(*tiny, debiasing=how)
+    begun = (tiny[1].bos_id,)
+    ids = [tuple(tiny[1].encode(text, add_special_tokens=False)) for text in ("the cat sat", "a dog ran")]
+    found = [log_p for log_p, _ in asked._score([(begun, each) for each in ids], "Scoring")]
+    assert found == pytest.approx(debiased_log_likelihoods(*tiny, ["the cat sat", "a dog ran"], how), rel=1e-4)
+
+
 def test_a_continuations_likelihood_is_what_it_adds(tiny: tuple[Any, Any]) -> None:
     model, tokenizer = tiny
     whole, bare = log_likelihoods(model, tokenizer, ["the cat sat on the mat", "the cat"])

@@ -42,6 +42,9 @@ def evaluate(
     precision: Annotated[
         Literal["bf16", "fp32"] | None, typer.Option(help="Number format; by default what this machine computes in.")
     ] = None,
+    self_debias: Annotated[
+        bool, typer.Option("--self-debias", help="Likelihoods of the model told what not to write; see lavra bias.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of items and examples.")] = 1234,
     name: Annotated[str | None, typer.Option(help="What the results are called, beside their id.")] = None,
     compare: Annotated[
@@ -77,7 +80,14 @@ def evaluate(
 
     settings = Settings(limit, shots, chat, seed, run_code)
     names = [part.strip() for part in tasks.split(",") if part.strip()]
-    job = plan(here, model, names, data, include=include or (), settings=settings, precision=precision)
+    how = None
+    if self_debias:
+        from lavra.inference.self_debias import Debiasing
+
+        how = Debiasing()
+    job = plan(
+        here, model, names, data, include=include or (), settings=settings, precision=precision, debiasing=how
+    )  # fmt: skip
     with progress() as report:
         done = run(job, progress=report)
     if name:

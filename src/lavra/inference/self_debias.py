@@ -12,7 +12,7 @@ one and a Portuguese translation; λ is ``decay``, of which the paper tries 10, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -114,23 +114,42 @@ class SelfDebias:
 
 
 @torch.inference_mode()
+def debiased_scores(
+    model: Model, tokenizer: Tokenizer, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], how: Debiasing
+) -> Iterator[tuple[float, bool]]:
+    """Of each (context, continuation) as token ids, neither empty: log p̃ of the continuation in nats, and whether each
+    of its tokens is the likeliest; as ``evaluation/harness/scoring.py``, but a pair at a time. What does not fit behind
+    a description is cut at its beginning."""
+    prefixes = [tokenizer.encode(text, add_special_tokens=False, parse_special=False) for text in how.texts]
+    start = [tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id]
+    room = model.config.context_length - max(map(len, prefixes))
+    for context, continuation in pairs:
+        given = [*context, *continuation][:-1][-room:]
+        if len(continuation) > len(given):
+            raise LavraError(
+                f"a continuation of {len(continuation)} tokens does not fit behind what self-debiasing says."
+            )
+        begun = 1 if given[:1] == start else 0  # the description stands behind a text's first token
+        own_TV = _logits(model, given)[-len(continuation) :]
+        behind = torch.stack(
+            [_logits(model, [*given[:begun], *p, *given[begun:]])[-len(continuation) :] for p in prefixes]
+        )
+        log_p = debiased(own_TV, behind, how.decay)
+        targets = torch.tensor(list(continuation), device=log_p.device)
+        total = float(log_p.gather(1, targets[:, None]).sum())
+        yield total, bool((log_p.argmax(1) == targets).all())
+
+
+@torch.inference_mode()
 def debiased_log_likelihoods(model: Model, tokenizer: Tokenizer, texts: Sequence[str], how: Debiasing) -> list[float]:
     """log p̃ of each text from its beginning, in nats; one that does not fit behind a description is cut at its end."""
     start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
     begun = [] if start is None else [start]
-    prefixes = [tokenizer.encode(text, add_special_tokens=False, parse_special=False) for text in how.texts]
-    room = model.config.context_length - max(map(len, prefixes)) - len(begun)
-    found = []
-    for text in texts:
-        ids = tokenizer.encode(text, add_special_tokens=False, parse_special=False)[:room]
-        given, targets = (begun + ids[:-1], ids) if begun else (ids[:-1], ids[1:])
-        own_TV = _logits(model, given)
-        behind = torch.stack(
-            [_logits(model, [*begun, *prefix, *given[len(begun) :]])[-len(targets) :] for prefix in prefixes]
-        )
-        log_p = debiased(own_TV, behind, how.decay)
-        found.append(float(log_p.gather(1, torch.tensor(targets, device=log_p.device)[:, None]).sum()))
-    return found
+    longest = max(len(tokenizer.encode(text, add_special_tokens=False, parse_special=False)) for text in how.texts)
+    room = model.config.context_length - longest - len(begun)
+    ids = [tokenizer.encode(text, add_special_tokens=False, parse_special=False)[:room] for text in texts]
+    pairs = [(begun, each) if begun else (each[:1], each[1:]) for each in ids]
+    return [log_p for log_p, _ in debiased_scores(model, tokenizer, pairs, how)]
 
 
 def _logits(model: Model, ids: Sequence[int]) -> Tensor:

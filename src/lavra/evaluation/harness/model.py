@@ -21,6 +21,7 @@ from lavra.evaluation.harness.prefixes import Ids
 from lavra.evaluation.harness.room import longest_text
 from lavra.evaluation.harness.scoring import Score, score
 from lavra.inference.sampling import Sampling
+from lavra.inference.self_debias import Debiasing, debiased_scores
 from lavra.model.base import Model
 from lavra.tokens.tokenizer import Tokenizer
 
@@ -46,16 +47,17 @@ class HarnessModel(TemplateLM):
         seed: int = 0,
         progress: Progress = silent,
         kept: Kept | None = None,
+        debiasing: Debiasing | None = None,
     ) -> None:
         """``parameters``: how many, where the model is packed and does not say so itself. ``kept``: what was answered
-        before, and is from now on."""
+        before, and is from now on. ``debiasing``: how likelihoods are debiased, if they are."""
         super().__init__()
         start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
         if start is None or tokenizer.eos_id is None:
             raise LavraError(f"the tokenizer of {name} has no token that ends a text; evaluate another model.")
         self.model, self.words, self.name, self.seed = model, tokenizer, name, seed
         self._start, self._end, self._progress = start, tokenizer.eos_id, progress
-        self._kept = kept
+        self._kept, self._debiasing = kept, debiasing
         self._parameters = parameters or count_parameters(model)
         self.cut = 0
 
@@ -163,7 +165,12 @@ class HarnessModel(TemplateLM):
             count += len(batch)
             self._progress(what, count, len(pairs))
 
-        score(self.model, [pairs[number] for number in new], heard=heard)
+        missing = [pairs[number] for number in new]
+        if self._debiasing is None:
+            score(self.model, missing, heard=heard)
+        else:
+            for place, given in enumerate(debiased_scores(self.model, self.words, missing, self._debiasing)):
+                heard([(place, given)])
         return [(float(kept[key][0]), bool(kept[key][1])) for key in keys]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -186,6 +193,8 @@ class HarnessModel(TemplateLM):
 
     def _write(self, requests: Sequence[Instance], heard: Callable[[int], None]) -> list[str]:
         """Answers to requests with the same settings."""
+        if self._debiasing is not None:
+            raise LavraError(f"{requests[0].task_name} wants written answers: --self-debias is for choices and texts.")
         prompts = [tuple(ids) for ids in self._encode([request.args[0] for request in requests])]
         sampling, until = read_settings(requests[0].args[1], self.seed)
         if sampling.max_tokens >= self.max_length:

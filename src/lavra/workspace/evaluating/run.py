@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from lavra.evaluation.harness.extra import harness_version
 from lavra.evaluation.harness.kept import Kept
 from lavra.evaluation.harness.pages import report
 from lavra.evaluation.harness.running import Selection, Settings, consent, evaluate, select, to_lines
+from lavra.inference.self_debias import Debiasing
 from lavra.model.adapted import load_adapted
 from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
@@ -44,6 +45,7 @@ class Plan:
     selection: Selection
     settings: Settings = field(default_factory=Settings)
     dtype: torch.dtype = torch.float32
+    debiasing: Debiasing | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Plan:
             "chat": self.settings.chat,
             "seed": self.settings.seed,
             "dtype": str(self.dtype).removeprefix("torch."),
-        }
+        } | ({"self_debias": asdict(self.debiasing)} if self.debiasing is not None else {})
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def plan(
     include: Sequence[Path] = (),
     settings: Settings | None = None,
     precision: Precision | None = None,
+    debiasing: Debiasing | None = None,
 ) -> Plan:
     """Find the model and read the tasks' data. Raises LavraError where one of them is absent or is something else."""
     if data is not None and not data.is_dir():
@@ -93,7 +96,7 @@ def plan(
     if generator.model.kind != "decoder":
         raise LavraError(f"the model {generator.name} is {KIND_WORDS[generator.model.kind]}; evaluate a decoder.")
     dtype = _DTYPES[precision] if precision else compute_dtype()
-    job = Plan(workspace, generator, select(tasks, data, include), settings or Settings(), dtype)
+    job = Plan(workspace, generator, select(tasks, data, include), settings or Settings(), dtype, debiasing)
     consent(job.selection, job.settings)
     return job
 
@@ -140,7 +143,7 @@ def _asked(job: Plan, kept: Kept, progress: Progress) -> tuple[dict[str, Any], d
     parameters = count_parameters(model)
     asked = HarnessModel(
         pack(model), load_tokenizer(path), name=found.name, parameters=parameters, seed=job.settings.seed,
-        progress=progress, kept=kept,
+        progress=progress, kept=kept, debiasing=job.debiasing,
     )  # fmt: skip
     return evaluate(asked, job.selection, job.settings)
 
