@@ -12,6 +12,7 @@ Intervals are of 95%, by bootstrap over passages (replies to one passage are not
 balanced accuracy of .5 everywhere.
 
     python benchmarks/grounding.py [--data ../shared/data] [--no-embedder]
+    python benchmarks/grounding.py --entailment FOLDER   # a cross-encoder beside words, and nothing else
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,7 @@ from lavra.evaluation import grounding
 from lavra.evaluation.answers import rouge_l, token_f1
 from lavra.evaluation.grounding import MEANING, SUPPORTED, Grounds, split
 from lavra.evaluation.items import read_questions
+from lavra.inference.classifier import Reranker
 from lavra.inference.embedder import Embedder
 from lavra.model.hub import resolve
 from lavra.retrieval.analysis import analyse
@@ -109,6 +113,21 @@ def citing(row: Row) -> float:
     return float(np.mean(supports)) if supports else 0.45
 
 
+def entailed(judge: Reranker) -> Score:
+    """By a model of textual entailment in place of words: the mean over sentences of what it says of the best place."""
+
+    def score(row: Row) -> float:
+        checked = Grounds([row.passage], "en", entailment=judge).check(split(row.reply))
+        supports = [one.support for one in checked if one.checkable]
+        return float(np.mean(supports)) if supports else 0.5
+
+    return score
+
+
+def both(first: Score, second: Score) -> Score:
+    return lambda row: first(row) + second(row)
+
+
 def decides(row: Row) -> bool:
     """Ours as `measuring` counts: every sentence is supported."""
     checked = [one for one in Grounds([row.passage], "en").check(split(row.reply)) if one.checkable]
@@ -159,16 +178,16 @@ def interval(value: Callable[..., float], groups: Sequence[str], *columns: np.nd
     """``value(*columns)`` over all rows, and over resamples of the groups."""
     numbers = np.unique(groups, return_inverse=True)[1]
     members = [np.flatnonzero(numbers == group) for group in range(numbers.max() + 1)]
-    random = np.random.default_rng(0)
+    draw = np.random.default_rng(0)
     drawn = []
     for _ in range(RESAMPLES):
-        kept = np.concatenate([members[group] for group in random.integers(0, len(members), len(members))])
+        kept = np.concatenate([members[group] for group in draw.integers(0, len(members), len(members))])
         drawn.append(value(*(column[kept] for column in columns)))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return f"{value(*columns):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def english(data: Path, embedder: Embedder | None) -> None:
+def english(data: Path, embedder: Embedder | None, judge: Reranker | None = None, most: int = 0) -> None:
     """BEGIN and HaluEval."""
     folder = data / "eval" / "hallucination"
     sets = {
@@ -188,7 +207,15 @@ def english(data: Path, embedder: Embedder | None) -> None:
         "token F1 with the passage": lambda row: token_f1(row.reply, row.passage, "en"),
         "shorter is better": lambda row: -len(row.reply),
     }
+    if judge is not None:
+        known = lru_cache(maxsize=None)(entailed(judge))
+        methods = {
+            "`grounded`'s words: mean of their support": share,
+            "the entailment model in their place": known,
+            "the sum of both": both(share, known),
+        }
     for name, rows in sets.items():
+        rows = random.Random(0).sample(rows, most) if 0 < most < len(rows) else rows
         labels = np.array([row.grounded for row in rows])
         lengths = np.array([len(row.reply.split()) for row in rows])
         groups = [row.passage for row in rows]
@@ -255,7 +282,12 @@ def main() -> None:
     parser.add_argument(
         "--no-embedder", action="store_true", help="leave out what needs E5 (four minutes of two cores)"
     )
+    parser.add_argument("--entailment", type=Path, help="a reranker's folder, tuned on entailment")
+    parser.add_argument("--most", type=int, default=0, help="so many replies of a set, by lot; 0: all")
     options = parser.parse_args()
+    if options.entailment:
+        english(options.data, None, Reranker.load(resolve(str(options.entailment))), options.most)
+        return
     embedder = None if options.no_embedder else Embedder.load(resolve("e5-small-enpt", pull=True))
     english(options.data, embedder)
     if embedder:
