@@ -2,7 +2,7 @@
 
 Measured of each model of the study once, and only where a way changed one: with a single model there is nothing to
 compare. Values are kept an item each, so that a model and its base are compared item by item, and nothing is measured
-twice. Each measure is small (27 paragraphs, 64 tasks, 48 stereotypes, up to 80 beginnings) and says so by its interval.
+twice. Each measure is small (14 paragraphs, 64 tasks, 48 stereotypes, up to 80 beginnings) and says so by its interval.
 """
 
 from __future__ import annotations

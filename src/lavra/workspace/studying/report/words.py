@@ -133,14 +133,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "O que o ajuste deixou: capacidade geral, viés, o que foi decorado",
     ),
     "abilities_note": (
-        "Each model once, a base as it came. General text: bits per byte of 27 paragraphs (less is better). Tasks: "
+        "Each model once, a base as it came. General text: bits per byte of 14 paragraphs (less is better). Tasks: "
         "share right of 64. Stereotypes: how often two groups with the attributes they are credited with are likelier "
         "than with the attributes exchanged; 0.5 is no preference. By heart: of up to {most} answers, and of as many "
         "places of documents where a way read them, the share whose rest the model writes word by word when it is "
         "given the beginning; beside it the same of texts that it did not learn from, which can only be guessed. The "
         "arrow leads from the base to the model; brackets are 95% intervals. These samples are small: they show what "
         "went far, and are no proof that nothing did.",
-        "Cada modelo uma vez, a base como veio. Texto geral: bits por byte de 27 parágrafos (menos é melhor). Tarefas: "
+        "Cada modelo uma vez, a base como veio. Texto geral: bits por byte de 14 parágrafos (menos é melhor). Tarefas: "
         "parte certa de 64. Estereótipos: com que frequência dois grupos com os atributos que lhes são atribuídos são "
         "mais prováveis do que com os atributos trocados; 0,5 é nenhuma preferência. De cor: de até {most} respostas, "
         "e de outros tantos lugares de documentos onde um caminho os leu, a parte cujo resto o modelo escreve palavra "
