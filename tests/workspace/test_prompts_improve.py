@@ -213,3 +213,29 @@ def test_the_assistant_s_settings_name_a_kept_prompt(here: Workspace) -> None:
     after = (here.root / "lavra.toml").read_text(encoding="utf-8")
     assert tomllib.loads(after)["answer"]["prompt"] == "prompts/grounded-3.toml"
     assert all(line in after for line in before.split("\n") if line.startswith("#"))
+
+
+def test_lavra_ask_takes_a_prompt_with_examples_and_no_documents(here: Workspace, tiny_writer: Path) -> None:
+    from lavra.assistants.events import Message
+    from lavra.inference.sampling import Sampling
+    from lavra.workspace.prompts.asking import assistant_with
+
+    workspace = here.writing_with(str(tiny_writer))
+    (here.root / "prompts").mkdir()
+    plain = load_template("direct", ("system", "user", "refusal", "refusals"))
+    text = (
+        as_toml(plain, "a test")
+        + '\n[examples]\nshown = 1\nchoice = "nearest"\npairs = [["red?", "red"], ["blue?", "blue"]]\n'
+    )
+    (here.root / "prompts" / "mine.toml").write_text(text, encoding="utf-8")
+    lengths = []
+    for prompt in ("direct", "prompts/mine.toml"):
+        assistant = assistant_with(workspace, prompt)
+        events = assistant.answer(
+            [Message("user", "red?!")], roles=frozenset({"public"}), sampling=Sampling(max_tokens=2)
+        )
+        answer = next(event for event in events if isinstance(event, Answer))
+        lengths.append(answer.prompt_tokens)
+    assert lengths[1] > lengths[0] + 8
+    with pytest.raises(LavraError, match="no documents"):
+        assistant_with(workspace, "grounded")

@@ -116,6 +116,9 @@ def ask(
     stop: Annotated[list[str] | None, typer.Option(help="End the answer at this text; repeat for several.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     adapter: AdapterOption = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Another prompt, a name or a file; one like `direct` asks without documents.")
+    ] = None,
     self_debias: Annotated[
         bool, typer.Option("--self-debias", help="Write less of what stereotypes: slower, see `lavra bias`.")
     ] = False,
@@ -130,13 +133,16 @@ def ask(
     from lavra.inference.sampler import validate
 
     here = writing_with(open_workspace(workspace), adapter)
-    here.ready()
+    if prompt is None:
+        here.ready()
     require_models(here)
-    assistant = here.assistant()
+    assistant: Any = here.assistant() if prompt is None else _prompted(here, prompt)
     text = sys.stdin.read() if question == "-" else question
     if self_debias:
         from lavra.workspace.biasing import debiased_engine
 
+        if prompt is not None:
+            raise LavraError("--self-debias writes with the workspace's own prompt: leave --prompt out.")
         assistant.engine = debiased_engine(here, assistant.engine, text)
     given: dict[str, Any] = {
         "temperature": temperature,
@@ -148,7 +154,7 @@ def ask(
         "stop": tuple(stop) if stop else None,
         "seed": seed,
     }
-    sampling = replace(assistant.settings.sampling, **{key: value for key, value in given.items() if value is not None})
+    sampling = replace(assistant.sampling, **{key: value for key, value in given.items() if value is not None})
     validate(sampling)
     roles = frozenset({"public", *(role or ())})
     events = assistant.answer([Message("user", text)], roles=roles, sampling=sampling)
@@ -158,6 +164,12 @@ def ask(
     answer = next(event for event in events if isinstance(event, Answer))
     citations = [{**asdict(citation), "place": citation.place} for citation in answer.citations]
     print(json.dumps({**asdict(answer), "citations": citations}, ensure_ascii=False, indent=2))
+
+
+def _prompted(here: Workspace, prompt: str) -> Any:
+    from lavra.workspace.prompts.asking import assistant_with
+
+    return assistant_with(here, prompt)
 
 
 def serve(
