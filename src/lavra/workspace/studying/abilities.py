@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lavra.errors import LavraError
 from lavra.evaluation.intervals import Difference, Interval, mean_interval, paired
 from lavra.store.files import digest, write_atomically
-from lavra.workspace.studying.by_heart import Probe, probes_of
+from lavra.workspace.studying.by_heart import PREFIX, REST, Probe, probes_of
 from lavra.workspace.studying.race import Entry
 from lavra.workspace.studying.replies import FOLDER
 from lavra.workspace.studying.way import Given
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lavra.workspace.generators import Generator
     from lavra.workspace.studying.exam import Exam
 
-VERSION = 1
+VERSION = 2
 """Raised when the same model would get other values."""
 CROWS = 300
 """Pairs of CrowS-Pairs that are asked, where its file is given."""
@@ -167,9 +167,14 @@ class _Items:
 
 
 def verbatim(model: Model, tokenizer: Tokenizer, probes: Sequence[Probe]) -> list[float]:
-    """1 for each probe whose rest is what the model writes by itself, greedily."""
+    """1 for each probe whose rest is what the model writes by itself, greedily: of documents by the function of
+    ``lavra memorisation``; of answers, which stand behind a conversation, by whether each token is the likeliest."""
     from lavra.evaluation.harness.scoring import score
+    from lavra.evaluation.memorisation.extraction import extract
 
+    if not any(probe.turns for probe in probes):
+        found = extract(model, tokenizer, [probe.text for probe in probes], prefix=PREFIX, rest=REST)
+        return [float(one.exact) for one in found]
     return [float(greedy) for _, greedy in score(model, [probe.ids(tokenizer) for probe in probes])]
 
 
