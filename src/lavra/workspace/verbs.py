@@ -21,6 +21,7 @@ from lavra.workspace.workspace import Indexed, Ingested, Workspace
 if TYPE_CHECKING:
     from lavra.assistants.events import Event
     from lavra.store import Trace
+    from lavra.workspace.biasing import Measured as BiasMeasured
     from lavra.workspace.evaluating.run import Evaluated, Precision
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.memorisation.measuring import Measured
@@ -87,6 +88,19 @@ def evaluate(
     return run(
         plan(Workspace.find(), model, tasks, where, include=own, settings=Settings(**options), precision=precision)
     )
+
+
+def bias(
+    model: str | None = None, *, data: str | Path | None = None, self_debias: bool = False, **options: Any
+) -> Sequence[BiasMeasured]:
+    """How often a model finds the stereotyping side likelier, and what debiasing changes; the options are the fields of
+    ``Debiasing`` of ``lavra.inference.self_debias``."""
+    from lavra.inference.self_debias import Debiasing
+    from lavra.workspace.biasing import load, measure_bias
+
+    how = Debiasing(**options) if self_debias else None
+    where = None if data is None else Path(data)
+    return measure_bias(load(Workspace.find(), model), data=where, how=how)
 
 
 def memorisation(model: str | None = None, **options: Any) -> Measured:
