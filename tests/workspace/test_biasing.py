@@ -1,0 +1,93 @@
+"""``lavra bias`` on a small model of random weights: what it prints, writes, and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lavra.cli.commands import app
+from lavra.inference.self_debias import Debiasing
+from lavra.workspace.biasing import CROWS, GENERAL, STEREOTYPES, load, measure_bias
+from lavra.workspace.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_writer: Path) -> Path:
+    root = tmp_path_factory.mktemp("bias")
+    (root / "lavra.toml").write_text(f'[models]\ngenerator = "{tiny_writer}"\n')
+    folder = root / "data" / "bias" / "crows_pairs"
+    folder.mkdir(parents=True)
+    rows = [f"He is bad {n}.,She is bad {n}.,{kind}" for n in range(12) for kind in ("gender", "age")]
+    (folder / "crows_pairs_anonymized.csv").write_text("sent_more,sent_less,bias_type\n" + "\n".join(rows) + "\n")
+    return root
+
+
+def lavra(place: Path, *words: str) -> Any:
+    return CliRunner().invoke(app, ["bias", *words, *([] if words[0] == "augment" else ["-w", str(place)])])
+
+
+def test_debiasing_stands_beside_the_model_as_it_is_item_by_item(place: Path) -> None:
+    loaded = load(Workspace.open(place), None)
+    found = {one.measure: one for one in measure_bias(loaded, data=place / "data", limit=20, how=Debiasing(("x",)))}
+    assert {STEREOTYPES, f"{STEREOTYPES}, en", f"{STEREOTYPES}, pt", CROWS, GENERAL} <= found.keys()
+    assert (found[STEREOTYPES].before.count, found[CROWS].before.count) == (48, 20)
+    assert sum(found[f"{CROWS}, {kind}"].before.count for kind in ("gender", "age")) == 20
+    general = found[GENERAL]
+    assert general.after is not None
+    assert general.after.mean >= general.before.mean - 0.01  # what a model was changed for is not general text
+    off = measure_bias(loaded, how=Debiasing(("x",), decay=0.0))
+    assert all(one.change is not None and one.change.mean == pytest.approx(0, abs=0.03) for one in off)
+
+
+def test_the_commands_print_tables_and_write_what_was_written(place: Path, tmp_path: Path) -> None:
+    measured = lavra(place, "measure", "--data", str(place / "data"), "--limit", "20")
+    assert measured.exit_code == 0, measured.output
+    assert "CrowS-Pairs, gender" in measured.output
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "written.jsonl"
+    pairs.write_text('{"kind": "k", "prompts": {"a": "The cat", "b": "The dog"}}\n' * 3)
+    written = lavra(place, "write", "--prompts", str(pairs), "--tokens", "3", "--self-debias", "--out", str(out))
+    assert written.exit_code == 0, written.output
+    assert "debiased: 6 continuations" in written.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["model"] for line in lines] == ["as it is"] * 6 + ["debiased"] * 6
+    labels = ("stereotype", "anti-stereotype", "unrelated")
+    sentences = [{"sentence": f"The {label}.", "gold_label": label} for label in labels]
+    item = {"target": "t", "bias_type": "gender", "context": "The BLANK.", "sentences": sentences}
+    (tmp_path / "dev.json").write_text(json.dumps({"data": {"intrasentence": [item]}}))
+    scored = lavra(place, "stereoset", str(tmp_path / "dev.json"), "--json")
+    assert json.loads(scored.output)["all"]["ss"]["mean"] in (0.0, 100.0)
+
+
+def test_augmented_data_are_a_file_beside_and_none_is_overwritten(place: Path, tmp_path: Path) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text('{"text": "He is a king."}\n{"text": "It rains."}\n')
+    assert lavra(place, "augment", str(data), "--language", "en").exit_code == 0
+    assert len((tmp_path / "d-both-genders.jsonl").read_text().splitlines()) == 3
+    again = lavra(place, "augment", str(data))
+    assert again.exit_code != 0
+    assert "is there: give another --out" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("measure", "--data", "nowhere"), "crows_pairs_anonymized.csv is not there"),
+        (("measure", "no-such-model"), "there is no model 'no-such-model'"),
+        (("measure", "--self-debias", "--language", "de"), "self-debiasing speaks en, pt"),
+        (("write", "--bold", "nowhere"), "no file of BOLD's prompts"),
+        (("write", "--holistic", "nowhere"), "holds no HolisticBias"),
+        (("write", "--bold", "a", "--holistic", "b"), "prompts come from one place"),
+        (("write", "--language", "de"), "there are prompts in en and pt"),
+        (("stereoset", "nowhere.json"), "nowhere.json cannot be read"),
+        (("augment", "nowhere.jsonl"), "nowhere.jsonl cannot be read"),
+        (("augment", "d.jsonl", "--language", "de"), "write en, pt or auto"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(place: Path, words: tuple[str, ...], said: str) -> None:
+    done = lavra(place, *words)
+    assert done.exit_code != 0
+    assert said in str(done.exception)
