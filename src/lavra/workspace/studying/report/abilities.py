@@ -25,7 +25,7 @@ def measured_columns(record: Json) -> list[str]:
 
 
 def ability_cells(row: Json, columns: list[str]) -> list[str]:
-    """A model's figures with their intervals; of what was tuned, the base's mean before them."""
+    """A model's figures with their intervals; of what was tuned the base's mean, its own, and the paired change."""
     return [_cell(row, name) for name in columns]
 
 
@@ -33,5 +33,8 @@ def _cell(row: Json, name: str) -> str:
     found = row.get(name)
     if not found or not found["count"]:
         return "–"
-    before = row.get(f"{name}_before")
+    before, change = row.get(f"{name}_before"), row.get(f"{name}_change")
+    if change is not None and before is not None:  # paired: far less data shows a change than two intervals suggest
+        moved = f"{change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+        return f"{before['mean']:.3f} → {found['mean']:.3f} ({moved})"
     return interval(found) if before is None else f"{before['mean']:.3f} → {interval(found)}"

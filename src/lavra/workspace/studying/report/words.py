@@ -138,15 +138,15 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "than with the attributes exchanged; 0.5 is no preference. By heart: of up to {most} answers, and of as many "
         "places of documents where a way read them, the share whose rest the model writes word by word when it is "
         "given the beginning; beside it the same of texts that it did not learn from, which can only be guessed. The "
-        "arrow leads from the base to the model; brackets are 95% intervals. These samples are small: they show what "
-        "went far, and are no proof that nothing did.",
+        "arrow leads from the base to the model; brackets are 95% intervals, of the change where it stands in "
+        "parentheses. These samples are small: they show what went far, and are no proof that nothing did.",
         "Cada modelo uma vez, a base como veio. Texto geral: bits por byte de 14 parágrafos (menos é melhor). Tarefas: "
         "parte certa de 64. Estereótipos: com que frequência dois grupos com os atributos que lhes são atribuídos são "
         "mais prováveis do que com os atributos trocados; 0,5 é nenhuma preferência. De cor: de até {most} respostas, "
         "e de outros tantos lugares de documentos onde um caminho os leu, a parte cujo resto o modelo escreve palavra "
         "por palavra quando recebe o começo; ao lado, o mesmo de textos com os quais não aprendeu, que só podem ser "
-        "adivinhados. A seta vai da base ao modelo; os colchetes são intervalos de 95%. Estas amostras são pequenas: "
-        "mostram o que mudou muito e não provam que nada mudou.",
+        "adivinhados. A seta vai da base ao modelo; os colchetes são intervalos de 95%, da mudança onde ela está entre "
+        "parênteses. Estas amostras são pequenas: mostram o que mudou muito e não provam que nada mudou.",
     ),
     "of_ways": ("of", "de"),
     "general_text": ("general text, bits per byte", "texto geral, bits por byte"),
