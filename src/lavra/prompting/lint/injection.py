@@ -107,9 +107,14 @@ def orders_after(subject: Subject) -> Iterator[Finding]:
 
 
 def secrets(subject: Subject) -> Iterator[Finding]:
-    for kind, pattern in _SECRETS:
-        for part in subject.parts:
+    """One for each place, by the most telling of its kinds."""
+    for part in subject.parts:
+        seen: list[tuple[int, int]] = []
+        for kind, pattern in _SECRETS:
             for match in re.finditer(pattern, part.text, re.IGNORECASE if kind == "a password" else 0):
+                if any(start < match.end() and match.start() < end for start, end in seen):
+                    continue
+                seen.append(match.span())
                 found = finding("secret", part, *match.span(), f"it looks like {kind}")
                 yield replace(found, excerpt=f"{found.excerpt[:6]}…")  # a report is no place for it either
 

@@ -140,8 +140,10 @@ def improve(
         raise LavraError(
             f"{settings.questions} has {len(questions)} questions with answers: a search and a test want {_FEWEST}."
         )
+    prompt, kind = find(workspace, settings.prompt)
+    language, questions = one_language(questions, prompt, workspace.settings.documents.languages)
     divided = divide(questions, settings.seed)
-    trial = _trial(workspace, settings, questions, divided, progress)
+    trial = _trial(workspace, settings, prompt, kind, language, questions, divided, progress)
     answers = [question.answers[0] for question in questions]
     pool = house(trial.kind, trial.language, answers) + read_instructions(settings.instructions)
     if writer is not None and settings.write:
@@ -163,18 +165,37 @@ def present_variant(trial: Trial) -> Variant:
     return Variant(trial.present.texts[trial.language].get("system", "").strip())
 
 
+def one_language(
+    questions: Sequence[Question], prompt: PromptTemplate, languages: Sequence[str]
+) -> tuple[str, list[Question]]:
+    """The language of the prompt that most questions are in, and those; a prompt is searched one language at a time."""
+    told = [
+        question.language if question.language != UNKNOWN else detect_language(question.text, languages, min_letters=4)
+        for question in questions
+    ]
+    spoken = Counter(language for language in told if language in prompt.texts)
+    language = spoken.most_common(1)[0][0] if spoken else prompt.language(UNKNOWN)
+    kept = [one for one, said in zip(questions, told, strict=True) if said == language or said not in prompt.texts]
+    if len(kept) < _FEWEST:
+        raise LavraError(
+            f"of {len(questions)} questions {len(kept)} are in {language}, and a search wants {_FEWEST} of one "
+            "language: give more of one, or say their language in a field `language`."
+        )
+    return language, kept
+
+
 def _trial(
-    workspace: Workspace, settings: ImproveSettings, questions: Sequence[Question], divided: Divided, progress: Progress
+    workspace: Workspace,
+    settings: ImproveSettings,
+    prompt: PromptTemplate,
+    kind: str,
+    language: str,
+    questions: Sequence[Question],
+    divided: Divided,
+    progress: Progress,
 ) -> Trial:
     from lavra.inference.sampling import Sampling
 
-    prompt, kind = find(workspace, settings.prompt)
-    languages = workspace.settings.documents.languages
-    told = Counter(
-        question.language if question.language != UNKNOWN else detect_language(question.text, languages, min_letters=4)
-        for question in questions
-    )
-    language = prompt.language(told.most_common(1)[0][0])
     labels = labels_of([question.answers[0] for question in questions])
     measure = settings.measure or ("exact_match" if labels else "token_f1")
     if measure not in MEASURES:
