@@ -19,9 +19,18 @@ from lavra.evaluation.sandbox.running import Limits, Outcome, require_isolation,
 
 def _there(kind: Kind) -> Kind:
     found = try_isolation(kind)
-    if found is None:
-        pytest.skip(f"{kind} cannot be had on this machine")
+    if found is None or found.missing:
+        pytest.skip(f"{kind} cannot be had on this machine: {found}")
     return kind
+
+
+@pytest.fixture
+def walls() -> None:
+    """There are some that hold."""
+    try:
+        require_isolation()
+    except LavraError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -96,7 +105,7 @@ HARM = {
 
 @pytest.mark.parametrize("what", HARM)
 def test_harm_is_not_done_and_does_not_pass(kind: Kind, what: str) -> None:
-    outcome = _run(kind, HARM[what], seconds=2.0, cpu_seconds=1)
+    outcome = _run(kind, HARM[what], seconds=1.0, cpu_seconds=1)
     assert not outcome.passed, what
     assert len(outcome.output) <= 64 * 1024
     assert what != "passwords" or "root:" not in outcome.output
@@ -106,7 +115,7 @@ def test_harm_is_not_done_and_does_not_pass(kind: Kind, what: str) -> None:
 def test_the_namespaces_alone_hold_it_too(what: str) -> None:
     """Without the filter of calls: one layer's hole is another's wall."""
     kind = _there("namespaces")
-    assert not run_behind(kind, HARM[what], "", Limits(2.0, 1), layers=False).passed
+    assert not run_behind(kind, HARM[what], "", Limits(1.0, 1), layers=False).passed
     assert run_behind(kind, "x = 1", "assert x", Limits()).passed
 
 
@@ -115,7 +124,7 @@ def test_nobody_is_reached_over_the_network(kind: Kind, layers: bool) -> None:
     if kind == "filters" and not layers:
         pytest.skip("the filter is its only wall")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.5)
+        server.settimeout(0.2)
         program = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 1)"
         assert not run_behind(kind, program, "", Limits(), layers=layers).passed
         with pytest.raises(TimeoutError):
@@ -142,14 +151,13 @@ def test_nothing_is_left_running_and_no_folder(kind: Kind, tmp_path: Path, monke
     tmp_path.chmod(0o755)
     psutil = pytest.importorskip("psutil")
     before = set(psutil.pids())
-    assert not _run(kind, "import time\ntime.sleep(60)", seconds=0.5).passed
+    assert not _run(kind, "import time\ntime.sleep(60)", seconds=0.3).passed
     assert list(tmp_path.iterdir()) == []
     started = [psutil.Process(number) for number in set(psutil.pids()) - before if psutil.pid_exists(number)]
     assert not [one for one in started if "inside the sandbox" in " ".join(one.cmdline()).casefold()]
 
 
-def test_many_at_once_do_not_meet() -> None:
-    require_isolation()
+def test_many_at_once_do_not_meet(walls: None) -> None:
     outcomes: list[Outcome] = []
 
     def one(number: int) -> None:
@@ -184,10 +192,9 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one() -> None:
             assert math.isclose(pass_at_k(n, c, k), sum(map(any, draws)) / len(draws), abs_tol=1e-12)
 
 
-def test_humaneval_s_own_solutions_all_pass_and_empty_ones_never(shared: Path) -> None:
+def test_humaneval_s_own_solutions_all_pass_and_empty_ones_never(shared: Path, walls: None) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    require_isolation()
     path = shared / "eval" / "code" / "humaneval" / "HumanEval.jsonl.gz"
     rows = read_programs(path)
     assert len(rows) == 164
@@ -202,14 +209,14 @@ def test_humaneval_s_own_solutions_all_pass_and_empty_ones_never(shared: Path) -
     assert sum(empty) == 0
 
 
-def test_several_answers_give_pass_at_one_and_ten(shared: Path) -> None:
+def test_several_answers_give_pass_at_one_and_ten(shared: Path, walls: None) -> None:
     row = read_programs(shared / "eval" / "code" / "humaneval" / "HumanEval.jsonl.gz")[2]
     answers = [row["canonical_solution"], *["    pass\n"] * 9]
     assert passes(row, [answers]) == {"pass@1": pytest.approx(0.1), "pass@10": 1.0}
     assert passes(row, [f"{row['canonical_solution']}```\nThat is all."]) == {"pass@1": 1.0}
 
 
-def test_the_gauntlet_s_exercises_are_judged_alike(shared: Path) -> None:
+def test_the_gauntlet_s_exercises_are_judged_alike(shared: Path, walls: None) -> None:
     folder = shared / "eval" / "gauntlet" / "local_data" / "programming"
     for name in ("human_eval-0.25", "human_eval-0.75", "human_eval_return_simple", "human_eval_return_complex"):
         for row in read_programs(folder / f"{name}.jsonl")[::30]:
@@ -217,7 +224,7 @@ def test_the_gauntlet_s_exercises_are_judged_alike(shared: Path) -> None:
             assert run_program(whole, checks_of(row)).passed, (name, row["task_id"])
 
 
-def test_the_task_runs_nothing_unless_it_was_allowed(shared: Path) -> None:
+def test_the_task_runs_nothing_unless_it_was_allowed(shared: Path, walls: None) -> None:
     pytest.importorskip("lm_eval")
     from lavra.evaluation.harness.running import Settings, consent, select
 

@@ -2,7 +2,7 @@
 
 ::
 
-    groups = k_means(embedder.passages(texts), 8)
+    groups = k_means(embedder.documents(texts), 8)
     print(v_measure(groups, labels))
 """
 
