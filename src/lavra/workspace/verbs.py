@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lavra.workspace.evaluating.run import Evaluated, Precision
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.memorisation.measuring import Measured
+    from lavra.workspace.prompts.improving import Improved
+    from lavra.workspace.prompts.linting import Linted
     from lavra.workspace.questioning import Questions
     from lavra.workspace.studying.run import Study
 
@@ -88,6 +90,29 @@ def evaluate(
     return run(
         plan(Workspace.find(), model, tasks, where, include=own, settings=Settings(**options), precision=precision)
     )
+
+
+def lint_prompts(*prompts: str, variables: Sequence[str] | None = None) -> Sequence[Linted]:
+    """What is wrong with prompts, by name or file; by default those that the workspace uses. No model is asked."""
+    from lavra.workspace.prompts import linting
+
+    return linting.lint_prompts(Workspace.find(), prompts, variables=variables)
+
+
+def improve_prompt(questions: str | Path, *, keep: bool = False, **options: Any) -> Improved:
+    """Search for a better prompt on some of the questions and test it on others; the options are the fields of
+    ``ImproveSettings`` of ``lavra.workspace.prompts.improving``, and its ``writer`` and ``progress``. ``keep``: write it
+    into the workspace, and use it; raises LavraError where it does not gain."""
+    from lavra.workspace.prompts import improving, keeping
+
+    names = {field.name for field in fields(improving.ImproveSettings)}
+    settings = improving.ImproveSettings(
+        Path(questions), **{name: options.pop(name) for name in names & options.keys()}
+    )
+    found = improving.improve(Workspace.find(), settings, **options)
+    if keep:
+        keeping.keep(Workspace.find(), found)
+    return found
 
 
 def bias(
