@@ -100,9 +100,12 @@ def lint_prompts(*prompts: str, variables: Sequence[str] | None = None) -> Seque
 
 
 def improve_prompt(questions: str | Path, *, keep: bool = False, **options: Any) -> Improved:
-    """Search for a better prompt on some of the questions and test it on others; the options are the fields of
-    ``ImproveSettings`` of ``lavra.workspace.prompts.improving``, and its ``writer`` and ``progress``. ``keep``: write it
-    into the workspace, and use it; raises LavraError where it does not gain."""
+    """Search for a better prompt on some of the questions and test it on others.
+
+    The options are the fields of ``ImproveSettings`` of ``lavra.workspace.prompts.improving``, and the ``writer`` and
+    ``progress`` of its ``improve``. ``keep``: write it into the workspace, and use it; raises LavraError where it does
+    not gain.
+    """
     from lavra.workspace.prompts import improving, keeping
 
     names = {field.name for field in fields(improving.ImproveSettings)}
