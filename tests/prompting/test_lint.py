@@ -199,6 +199,16 @@ def test_real_instructions_are_mostly_left_in_peace(shared: Path) -> None:
     assert 20 <= len(warned) <= 587 // 14
 
 
+def test_roles_are_told_from_what_somebody_is_doing(shared: Path) -> None:
+    """“You are an architect. Imagine you are designing a house.” has one role: of 800 such instructions (GPTeacher)
+    eight at most have a warning."""
+    path = shared / "eval" / "instruct" / "gpteacher" / "Roleplay" / "roleplay-simple-deduped-roleplay-dataset.json"
+    texts = [row["instruction"] for row in json.loads(path.read_text("utf-8"))[:800]]
+    warned = [one for text in texts for one in lint_text(text) if one.severity != "note"]
+    assert len(warned) <= 8
+    assert "persona-conflict" not in {one.rule for one in warned}
+
+
 def test_a_secret_is_not_repeated_in_the_report() -> None:
     found = [one for one in lint_text("The key is sk-abcdefghijklmnopqrstuv.") if one.rule == "secret"]
     assert found

@@ -202,10 +202,11 @@ LABELS_WANTED = {
 }
 
 PERSONA = {
-    "en": r"\b(?:you are|you're|act as|you act as|pretend to be|take the role of) (?!not\b|given|asked|to\b|about\b|sure|unsure|un?able|going|talking|allowed|only\b|free\b|reading|wrong|done|finished|ready)(?:an? |the )?([\w -]{3,50})",
-    "pt": r"\b(?:você é|vc é|aja como|atue como|finja ser|faça o papel de) (?:um |uma |o |a )?([\w -]{3,50})",
-    "es": r"\b(?:eres|usted es|actúa como|actúe como|finge ser|haz el papel de) (?:un |una |el |la )?([\w -]{3,50})",
+    "en": r"\b(?:(?:you are|you're) (?:an?|the)|act as(?: an?| the)?|you act as(?: an?| the)?|pretend to be(?: an?| the)?|take the role of(?: an?| the)?) ([\w -]{3,50})",
+    "pt": r"\b(?:(?:você|vc) é (?:um|uma|o|a)|(?:aja como|atue como|finja ser|faça o papel de)(?: um| uma| o| a)?) ([\w -]{3,50})",
+    "es": r"\b(?:(?:eres|usted es) (?:un|una|el|la)|(?:actúa como|actúe como|finge ser|haz el papel de)(?: un| una| el| la)?) ([\w -]{3,50})",
 }
+"""A role has an article: “you are able to” and “you are describing” are none."""
 DESCRIBED = {
     "en": r"\byou (?:answer|write|are|help|work|speak|translate|classify|summari[sz]e|read|give|extract|will)|\byour (?:task|job|role)\b",
     "pt": r"\bvocê (?:responde|escreve|é|ajuda|trabalha|fala|traduz|classifica|resume|lê|dá|extrai|vai)|\bsua (?:tarefa|função)\b|\bseu papel\b",
