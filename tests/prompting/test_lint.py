@@ -156,6 +156,19 @@ def test_faults_of_whole_templates() -> None:
     assert ("placeholder-unused", "[en] user") not in said
 
 
+def test_a_template_s_own_examples_are_looked_at() -> None:
+    texts = {
+        "en": {"system": "You classify.", "user": "{{ question }}"},
+        "examples": {"pairs": [["a good one", "good"], ["b", "good"], ["c", "bad"], ["d", "bad"], ["b", "good"]]},
+    }
+    found = {one.rule for one in lint_template(texts) if one.part == "examples"}
+    assert found == {"example-tells-label", "example-twice"}
+    ordered = {"pairs": [["a", "up"], ["b", "up"], ["c", "down"], ["d", "down"]]}
+    for choice, expected in (("fixed", {"examples-ordered"}), ("nearest", set())):
+        template = {**texts, "examples": {**ordered, "choice": choice}}
+        assert {one.rule for one in lint_template(template) if one.part == "examples"} == expected
+
+
 def test_length_is_counted_in_the_model_s_tokens() -> None:
     count = lambda text: len(text.split())  # noqa: E731
     long = "word " * 300

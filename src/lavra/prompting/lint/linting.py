@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from lavra.prompting.lint import clarity, examples, formats, injection, length, persona
 from lavra.prompting.lint.catalogue import finding
@@ -15,7 +17,7 @@ READ = ("system", "user", "repair")
 
 
 def lint_template(
-    texts: Mapping[str, Mapping[str, str]],
+    texts: Mapping[str, Mapping[str, Any]],
     *,
     file: str = "",
     given: Iterable[str] | None = None,
@@ -41,6 +43,7 @@ def lint_template(
         used[language] = frozenset().union(*(part.variables for part in parts))
         found += _lint(subject)
     found += _languages(subjects, used)
+    found += _examples(texts.get("examples", {}), file)
     return in_order(found)
 
 
@@ -59,6 +62,23 @@ def in_order(found: Iterable[Finding]) -> list[Finding]:
 
 def _lint(subject: Subject) -> list[Finding]:
     return [found for rule in _RULES for found in rule(subject)]
+
+
+def _examples(table: Mapping[str, Any], file: str) -> list[Finding]:
+    """Of a template's own pairs, as the rules read them; those chosen anew for each question have no order."""
+    pairs = table.get("pairs")
+    if not isinstance(pairs, list):
+        return []
+    lines = [
+        f"Input: {' '.join(str(pair[0]).split())}\nOutput: {' '.join(str(pair[1]).split())}"
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2
+    ]
+    head = next((number for number, line in enumerate(file.split("\n"), 1) if line.strip() == "[examples]"), 1)
+    found = list(examples.examples(Subject("", (Part("examples", "", "\n".join(lines)),))))
+    if table.get("choice", "fixed") == "nearest":
+        found = [one for one in found if one.rule != "examples-ordered"]
+    return [replace(one, line=head, column=1) for one in found if one.rule != "no-examples"]
 
 
 def _languages(subjects: Sequence[Subject], used: Mapping[str, frozenset[str]]) -> list[Finding]:
