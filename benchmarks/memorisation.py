@@ -46,7 +46,7 @@ from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
 from lavra.workspace.memorisation.measuring import Settings, plan, run
 from lavra.workspace.memorisation.pages import report
-from lavra.workspace.memorisation.traps import inject_traps, make_traps
+from lavra.workspace.memorisation.traps import inject_traps, make_traps, parse_numbers
 from lavra.workspace.workspace import Workspace
 
 VOCABULARY, CONTEXT = 4096, 256
@@ -123,7 +123,8 @@ def pretrain(name: str, texts: Sequence[str], tokenizer: Tokenizer, options: arg
 
 def plot(part: Mapping[str, Any]) -> str:
     """AUC by repetitions, a line a measure."""
-    lines = [Line("chance", [(0.0, 0.5), (3.0, 0.5)], "#9ca3af", thin=True)]
+    most = max(row["repetitions"] for row in part["measures"] if row["repetitions"] != "all")
+    lines = [Line("chance", [(0.0, 0.5), (math.log10(most), 0.5)], "#9ca3af", thin=True)]
     for name, colour in COLOURS.items():
         rows = [row for row in part["measures"] if row["measure"] == name and row["repetitions"] != "all"]
         if rows:
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--place", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--megabytes", type=float, default=8.0)
+    parser.add_argument("--repetitions", default="1,10,100,1000")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--words", type=int, default=16)
     parser.add_argument("--layers", type=int, default=4)
@@ -166,14 +168,15 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
 
     texts = iter(pages(options.data))
-    own, other = take(texts, options.megabytes * 1e6), take(texts, options.megabytes * 0.5e6)
+    own, other = take(texts, options.megabytes * 1e6), take(texts, options.megabytes * 0.25e6)
     here = Workspace.init(place / "workspace")
     register = place / REGISTER
     if here.corpus() is None:
         (place / "pages.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in own), "utf-8")
         here.ingest([place / "pages.jsonl"])
     if not register.exists():
-        settings = TrapSettings(pairs=options.pairs, canaries=4, words=options.words)
+        repetitions = parse_numbers(options.repetitions, "--repetitions")
+        settings = TrapSettings(repetitions, pairs=options.pairs, canaries=4, words=options.words)
         make_traps(here, register, settings, language="pt", secret="a benchmark has no secrets")
     trapped = inject_traps(here, register)
     figures = trapped.figures
