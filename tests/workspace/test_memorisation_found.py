@@ -241,6 +241,23 @@ def test_the_command_line_shows_tables_and_sentences(
     assert isinstance(asked.exception, LavraError)
 
 
+def test_an_adapter_that_was_tuned_on_the_trapped_corpus_is_asked_and_traced_to_it(
+    house: Workspace, register: Path, trapped: Injected, models: dict[str, str]
+) -> None:
+    from lavra.workspace.tuning.run import plan_job, tune
+    from lavra.workspace.tuning.settings import Sources, TuneSettings
+
+    sources = Sources(texts=(Path("trapped"),))
+    job = plan_job(house, sources, TuneSettings(steps=2, validation=0.0, batch_tokens=512), model=models["untrained"])
+    adapter = tune(job).artifact
+    assert trapped.artifact.id in adapter.manifest.inputs.values()
+    done = run(plan(house, adapter.id, precision="fp32", register=register, settings=Settings(tried=100)))
+    assert done.artifact.manifest.inputs["model"] == adapter.id
+    assert not done.results["register"]["memorised"]  # two steps are too few
+    with pytest.raises(LavraError, match="the name of a corpus"):
+        plan_job(house, Sources(texts=(Path(adapter.id),)), TuneSettings(steps=2), model=models["untrained"])
+
+
 @pytest.mark.parametrize("edges", [(), (1, 10_000)], ids=["weighs", "writes"])
 def test_a_model_puts_like_to_like(
     house: Workspace, models: dict[str, str], tmp_path: Path, edges: tuple[int, ...]

@@ -49,7 +49,7 @@ class TuneOptions:
     ] = "write"
     text: Annotated[
         list[str] | None,
-        _data("--text", help="Documents to read on: a file, a folder, or the word corpus. Repeat for several."),
+        _data("--text", help="Documents to read on: a file, a folder, the word corpus, or a corpus by its name. Repeat."),
     ] = None
     role: Annotated[
         list[str] | None,
