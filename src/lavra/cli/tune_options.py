@@ -49,7 +49,7 @@ class TuneOptions:
     ] = "write"
     text: Annotated[
         list[str] | None,
-        _data("--text", help="Documents to read on: a file, a folder, the word corpus, or a corpus by its name. Repeat."),
+        _data("--text", help="Documents to read on: a file, a folder, the word corpus, or a corpus by name. Repeat."),
     ] = None
     role: Annotated[
         list[str] | None,
