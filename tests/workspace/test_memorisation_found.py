@@ -16,7 +16,8 @@ from lavra.corpus.traps.making import TrapSettings
 from lavra.corpus.traps.register import Register, read_register
 from lavra.errors import LavraError
 from lavra.model.base import Model
-from lavra.workspace.memorisation.measuring import Settings, plan, run, sources_of
+from lavra.workspace.memorisation.given import sources_of
+from lavra.workspace.memorisation.measuring import Settings, plan, run
 from lavra.workspace.memorisation.saying import sentences
 from lavra.workspace.memorisation.traps import Injected, inject_traps, make_traps
 from lavra.workspace.workspace import Workspace

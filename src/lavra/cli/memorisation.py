@@ -184,7 +184,7 @@ def _show(done: Measured) -> None:
 
 
 def _show_sources(here: Workspace, passage: str, as_json: bool) -> None:
-    from lavra.workspace.memorisation.measuring import sources_of
+    from lavra.workspace.memorisation.given import sources_of
 
     (found,) = sources_of(here, [passage])
     if as_json:

@@ -70,8 +70,7 @@ def _rules(language: str) -> dict[str, Any]:
         return _grammars()[language]
     except KeyError:
         raise LavraError(
-            f"there is no grammar for {language!r}: choose one of {', '.join(languages())}, or let a model write the "
-            "traps (--model)."
+            f"there is no grammar for {language!r}: choose one of {', '.join(languages())} as --language."
         ) from None
 
 

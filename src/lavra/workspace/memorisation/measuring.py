@@ -13,16 +13,12 @@ from typing import Any, Literal
 
 import torch
 
-from lavra.corpus.examples import Text, read_examples
-from lavra.corpus.reading import read_paths
 from lavra.corpus.traps.register import Register, read_register
-from lavra.corpus.walking import Skipped
 from lavra.errors import LavraError
-from lavra.evaluation.memorisation.exposure import MOST_TRIED, expose
-from lavra.evaluation.memorisation.extraction import extract
-from lavra.evaluation.memorisation.reading import read_texts
+from lavra.evaluation.memorisation.exposure import MOST_TRIED, Exposure, expose
+from lavra.evaluation.memorisation.extraction import Extracted, extract
+from lavra.evaluation.memorisation.reading import Reading, read_texts
 from lavra.evaluation.memorisation.scores import all_scores
-from lavra.evaluation.memorisation.sources import find_sources
 from lavra.evaluation.memorisation.tuned_gap import GapSettings, measure_gap, require_known
 from lavra.model.adapted import load_adapted, named_as
 from lavra.model.base import Model
@@ -33,6 +29,7 @@ from lavra.store.files import hash_file
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.memorisation.figures import of_register, of_texts
+from lavra.workspace.memorisation.given import document_of, sources_of, texts_of
 from lavra.workspace.memorisation.pages import report, roc_picture
 from lavra.workspace.memorisation.traps import corpora_with
 from lavra.workspace.workspace import Progress, Workspace, silent
@@ -121,7 +118,7 @@ def plan(
         raise LavraError(
             "give --controls FILE, texts that the model certainly never read: without them no score means anything."
         )
-    members, others = _texts(texts), _texts(controls)
+    members, others = texts_of(texts), texts_of(controls)
     if document is not None:
         require_known(members, others)
     files = {"texts": texts, "controls": controls, "document": document}
@@ -132,7 +129,7 @@ def plan(
         read_register(register) if register else None,
         members,
         others,
-        _document(workspace, document) if document else "",
+        document_of(workspace, document) if document else "",
         {name: hash_file(path) for name, path in files.items() if path is not None},
         settings or Settings(),
         _DTYPES[precision] if precision else compute_dtype(),
@@ -159,23 +156,6 @@ def run(job: Plan, *, progress: Progress = silent) -> Measured:
     return Measured(artifact, json.loads((artifact.path / "memorisation.json").read_text("utf-8")), found=True)
 
 
-def sources_of(
-    workspace: Workspace, passages: Sequence[str], *, least: int | None = None
-) -> list[list[dict[str, Any]]]:
-    """The documents of the workspace's corpus that hold each passage, the longest run of words first.
-
-    Looked for in the documents' text, for a model's token files carry no sources yet.
-    """
-    from lavra.corpus.ingest import load_documents
-
-    corpus = workspace.corpus()
-    if corpus is None:
-        raise LavraError("there are no documents to look in: run `lavra ingest FOLDER` first.")
-    given = {} if least is None else {"least": least}
-    found = find_sources(load_documents(corpus.path), passages, **given)
-    return [[{**asdict(one), "share": one.share} for one in of] for of in found]
-
-
 def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
     entries = list(job.register.entries) if job.register else []
     asked = [entry.text for entry in entries]
@@ -185,15 +165,7 @@ def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
         "reference": job.reference.name if job.reference else None,
         "dtype": str(job.dtype).removeprefix("torch."),
     }
-    model, tokenizer = _load(job, job.generator)
-    readings = read_texts(model, tokenizer, [*asked, *compared], heard=lambda *at: progress("Reading", *at))
-    extracted = extract(model, tokenizer, [*asked, *compared], prefix=job.settings.prefix) if readings else []
-    exposures = {}
-    canaries = [number for number, entry in enumerate(entries) if entry.kind == "canary"]
-    for done, number in enumerate(canaries, 1):
-        exposures[number] = expose(model, tokenizer, entries[number], most=job.settings.tried)
-        progress("Trying secrets", done, len(canaries))
-    del model
+    readings, extracted, exposures = _read(job, [*asked, *compared], progress) if asked or compared else ([], [], {})
     if job.document:
         results["document"] = _gap(job, *_load(job, job.generator), progress)
     references = None
@@ -217,6 +189,22 @@ def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
         results["texts"]["cut"] = sum(reading.was_cut for reading in readings[len(asked) :])
         results["texts"]["sources"] = _sources(job, [one.similarity >= _ALIKE for one in extracted[len(asked) :]])
     return results
+
+
+def _read(
+    job: Plan, texts: Sequence[str], progress: Progress
+) -> tuple[list[Reading], list[Extracted], dict[int, Exposure]]:
+    """All that the model says of ``texts``, whose first are the register's; exposures by number of the entry."""
+    model, tokenizer = _load(job, job.generator)
+    readings = read_texts(model, tokenizer, texts, heard=lambda *at: progress("Reading", *at))
+    extracted = extract(model, tokenizer, texts, prefix=job.settings.prefix)
+    entries = job.register.entries if job.register else ()
+    canaries = [number for number, entry in enumerate(entries) if entry.kind == "canary"]
+    exposures = {}
+    for done, number in enumerate(canaries, 1):
+        exposures[number] = expose(model, tokenizer, entries[number], most=job.settings.tried)
+        progress("Trying secrets", done, len(canaries))
+    return readings, extracted, exposures
 
 
 def _gap(job: Plan, model: Model, tokenizer: Tokenizer, progress: Progress) -> dict[str, Any]:
@@ -261,35 +249,6 @@ def _decoder(workspace: Workspace, reference: str) -> Generator:
 
 def _artifact(workspace: Workspace, generator: Generator) -> str:
     return (generator.artifact or workspace._model_artifact(generator.model)).id
-
-
-def _texts(path: Path | None) -> tuple[str, ...]:
-    """Rows with ``text`` of a file of examples, or the paragraphs of a text file."""
-    if path is None:
-        return ()
-    if path.suffix in (".txt", ".md"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LavraError(f"{path} cannot be read ({error}): give UTF-8 text, or JSONL with a field text.") from None
-        found = [part.strip() for part in text.split("\n\n") if len(part.split()) > 1]
-    else:
-        found = [one.text for one in read_examples([path]).examples if isinstance(one, Text)]
-    if not found:
-        raise LavraError(f"there is no text in {path}: give JSONL with a field text, or paragraphs in a .txt file.")
-    return tuple(dict.fromkeys(found))
-
-
-def _document(workspace: Workspace, path: Path) -> str:
-    parts = []
-    for item in read_paths([path], workspace.read_settings()):
-        if isinstance(item, Skipped):
-            raise LavraError(f"{item.source} cannot be read ({item.reason}): give another --document.")
-        parts.append(item.text)
-    text = "\n\n".join(parts).strip()
-    if not text:
-        raise LavraError(f"there is no text in {path}: give another --document.")
-    return text
 
 
 def _metrics(results: Mapping[str, Any]) -> dict[str, Any]:
