@@ -190,8 +190,10 @@ def named_corpora(workspace: Workspace, texts: Sequence[Path]) -> dict[Path, Art
         name = str(path)
         if not path.exists() and (workspace.store.ref(name) or name.startswith("corpus-")):
             artifact = workspace.store.get(name)
-            if artifact.manifest.kind != "corpus" or artifact.manifest.erased is not None:
-                raise LavraError(f"{artifact.id} is no corpus that could be read: give another --text.")
+            if artifact.manifest.kind != "corpus":
+                raise LavraError(f"{artifact.id} is no corpus: give another --text.")
+            if artifact.manifest.erased is not None:
+                raise LavraError(f"{artifact.id} was erased with a document that was in it: give another --text.")
             found[path] = artifact
     return found
 
