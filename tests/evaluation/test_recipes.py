@@ -195,7 +195,7 @@ def test_log_lines_are_labelled_evenly_and_never_both_learned_and_tested(tmp_pat
         name: [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().split("\n") if line]
         for name in ("train", "test", "unseen")
     }
-    assert {name: len(lines) for name, lines in rows.items()} == {"train": 240, "test": 200, "unseen": 200}
+    assert {name: len(lines) for name, lines in rows.items()} == {"train": 600, "test": 200, "unseen": 200}
     for lines in rows.values():
         assert all(sum(row["label"] == label for row in lines) == len(lines) // 4 for label in logs.LABELS)
     texts = [row["text"] for lines in rows.values() for row in lines]

@@ -113,7 +113,7 @@ def lines(count: int, seed: int, *, unseen: bool = False) -> list[dict[str, str]
     return [{"text": text, "label": label} for text, label in found.items()]
 
 
-def write(folder: Path, *, training: int = 240, testing: int = 200, seed: int = 0) -> None:
+def write(folder: Path, *, training: int = 600, testing: int = 200, seed: int = 0) -> None:
     """The three files; no line of training is tested."""
     folder.mkdir(parents=True, exist_ok=True)
     both = lines(training + testing, seed)
