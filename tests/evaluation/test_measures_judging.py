@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,4 +210,30 @@ def test_a_judge_is_doubted_for_what_it_did(
 
 
 def test_a_judge_that_gives_all_the_same_is_doubted() -> None:
-    assert judging.doubts({"grades": 80, "pairs": 40}, np.full(40, 0.75), {}) == ["constant"]
+    assert judging.doubts({"grades": 80, "pairs": 40}, np.full(40, 0.75), {"quality": GOOD}) == ["constant"]
+    assert judging.doubts({"grades": 80, "pairs": 40}, np.array([0.0, 1.0]), {}) == ["unmeasured"]
+
+
+def test_a_grade_by_probabilities_is_the_mean_weighted_by_them(tmp_path: Path) -> None:
+    """G-Eval's equation 1, of a model that gives every token its own logit whatever it reads."""
+    torch = pytest.importorskip("torch")
+    from tiny_decoders import tiny_decoder
+
+    from lavra.model.heads import logits
+    from lavra.model.weights import load_model
+
+    model = load_model(tiny_decoder("rotary", tmp_path / "model"), dtype=torch.float32).eval()
+
+    class Words:
+        """A tokenizer whose conversation is its last turn, and whose digits are tokens of their own."""
+
+        def encode(self, text: str, **_: object) -> list[int]:
+            return [10 + int(text)] if text.isdigit() else [3, 4]
+
+        def encode_chat(self, turns: Sequence[Turn]) -> list[int]:
+            return [5, 6, 7]
+
+    grade = judging.by_probabilities(model, Words())([{"role": "user", "content": "x"}])  # type: ignore[arg-type]
+    with torch.no_grad():
+        p = logits(model, model(torch.tensor([[5, 6, 7, 3, 4]]))[0, -1]).softmax(-1)[11:16].double()
+    assert grade == pytest.approx(float((p / p.sum() * torch.arange(1, 6)).sum()), rel=1e-4)

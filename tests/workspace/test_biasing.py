@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from lavra.cli.commands import app
 from lavra.inference.self_debias import Debiasing
-from lavra.workspace.biasing import CROWS, GENERAL, STEREOTYPES, load, measure_bias
+from lavra.workspace.biasing import CROWS, GENERAL, STEREOTYPES, measure_bias
+from lavra.workspace.decoders import load
 from lavra.workspace.workspace import Workspace
 
 

@@ -102,9 +102,13 @@ def test_the_report_says_it_in_both_languages_and_no_study_measures_it_twice(
 
 
 def test_a_judge_that_cannot_grade_is_not_to_be_believed_and_the_report_says_so(done: Study) -> None:
-    """The judge is two layers of random weights."""
-    assert done.record["judge"]["doubts"] == ["nothing_read"]
-    assert "none of its verdicts could be read" in done.page.read_text("utf-8")
+    """The judge is two layers of random weights, and most of what it is asked is longer than its window."""
+    judge = done.record["judge"]
+    assert {"unreadable", "unmeasured"} <= set(judge["doubts"])
+    assert judge["counts"]["grades"] + judge["counts"]["unreadable"] == 16
+    text = done.page.read_text("utf-8")
+    assert "Do not believe" in text
+    assert "Não acredite em" in text
 
 
 def test_changes_are_paired_with_the_base() -> None:

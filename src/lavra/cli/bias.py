@@ -50,7 +50,8 @@ def measure(
 ) -> None:
     """How often the stereotyping side is the likelier one (0.5: no preference), and what mitigation costs."""
     from lavra.cli.console import progress
-    from lavra.workspace.biasing import crows_file, load, measure_bias
+    from lavra.workspace.biasing import crows_file, measure_bias
+    from lavra.workspace.decoders import load
 
     how = how_of(against, language, decay) if self_debias else None
     if data is not None:
@@ -82,7 +83,7 @@ def stereoset(
 ) -> None:
     """StereoSet's three scores, overall and by kind of bias: ss (50 is ideal), lms and icat (100)."""
     from lavra.evaluation.bias.stereoset import likelihoods_of, read_stereoset, score_stereoset
-    from lavra.workspace.biasing import load
+    from lavra.workspace.decoders import load
 
     items = read_stereoset(file)
     loaded = load(open_workspace(workspace), model)
@@ -123,7 +124,8 @@ def write(
     """Let a model go on from prompts that differ in the group alone, and compare what it writes."""
     from lavra.cli.console import progress
     from lavra.evaluation.bias.generations import compare
-    from lavra.workspace.biasing import classifying, load, write_about
+    from lavra.workspace.biasing import classifying, write_about
+    from lavra.workspace.decoders import load
 
     asked = _prompts(prompts, bold, holistic, limit, language)
     here = open_workspace(workspace)

@@ -23,17 +23,26 @@ import numpy as np
 
 from lavra.assistants.events import Answer, Answering, Message
 from lavra.evaluation.answers import without_markers
+from lavra.evaluation.harness.room import longest_text
+from lavra.evaluation.harness.scoring import score
 from lavra.evaluation.intervals import Interval
 from lavra.evaluation.items import Question, Reply
 from lavra.evaluation.measuring import Scores
 from lavra.inference.sampling import Sampling
+from lavra.model.base import Model
 from lavra.prompting import Turn
+from lavra.tokens.tokenizer import Tokenizer
 
 Write = Callable[[Sequence[Turn]], str]
 """Somebody who continues a conversation: ``assistants.questions.endpoint.Endpoint(…).write`` for a server that speaks
 OpenAI's protocol, ``OwnModel(engine).write`` for a model here, ``by_answering(assistant)`` for anything served."""
 
+Weigh = Callable[[Sequence[Turn]], float | None]
+"""A grade between 1 and 5 from a model's probabilities, ``by_probabilities`` for one here; None: it cannot be told."""
+
 GRADES = (1, 5)
+_CHANGED = 0.5
+"""Of a grade: what the order of positions may do without having changed it."""
 _TAG = re.compile(r"<(?=/?[a-z_0-9]+\s*>)", re.IGNORECASE)
 _LONGEST = 6000
 """Characters of a reply that a judge reads."""
@@ -73,6 +82,8 @@ class Judge:
 
     write: Write
     rubric: Rubric = CORRECTNESS
+    weigh: Weigh | None = None
+    """Gives grades in place of ``write``, for a model whose probabilities can be read."""
     counts: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, question: Question, reply: Reply) -> float:
@@ -82,18 +93,18 @@ class Judge:
         low, high = GRADES
         verdicts = []
         for first, second in ((right, said), (said, right)):
-            text = self._ask(
+            asked = (
                 f"{self.rubric.criterion}\n\n{self.rubric.grades}\n\n{_tagged('question', question.text)}\n{first}\n"
                 f'{second}\n\nReply with {{"reason": "one sentence", "grade": {low} to {high}}}.'
             )
-            grade = read_grade(text)
+            grade = self.weigh(_turns(asked)) if self.weigh is not None else read_grade(self._ask(asked))
             self.counts["grades"] += grade is not None
             self.counts["unreadable"] += grade is None
             if grade is not None:
                 verdicts.append((grade - low) / (high - low))
         if len(verdicts) == 2:
             self.counts["pairs"] += 1
-            self.counts["order changed the grade"] += verdicts[0] != verdicts[1]
+            self.counts["order changed the grade"] += abs(verdicts[0] - verdicts[1]) * (high - low) >= _CHANGED
         return sum(verdicts) / len(verdicts) if verdicts else math.nan
 
     def prefer(self, question: Question, a: Reply, b: Reply) -> float:
@@ -119,7 +130,11 @@ class Judge:
         return votes[0]
 
     def _ask(self, content: str) -> str:
-        return self.write([{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}])
+        return self.write(_turns(content))
+
+
+def _turns(content: str) -> list[Turn]:
+    return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
 
 
 def _tagged(tag: str, text: str) -> str:
@@ -174,6 +189,29 @@ def by_answering(answering: Answering, *, max_tokens: int = 200) -> Write:
         return ""
 
     return write
+
+
+VERDICT = '{"grade": '
+"""How a verdict begins whose grade is read from probabilities."""
+
+
+def by_probabilities(model: Model, tokenizer: Tokenizer) -> Weigh:
+    """A model here as judge: the mean of the grades, each weighted by its probability as the verdict's next token
+    (G-Eval, Liu et al. 2023, eq. 1). A small model that could not write a verdict has a grade all the same, and whether
+    it means anything is then a question of figures. What does not fit the window has none."""
+    grades = range(GRADES[0], GRADES[1] + 1)
+    begun = tokenizer.encode(VERDICT, add_special_tokens=False, parse_special=False)
+    digits = [tuple(tokenizer.encode(str(grade), add_special_tokens=False, parse_special=False)) for grade in grades]
+
+    def weigh(turns: Sequence[Turn]) -> float | None:
+        context = (*tokenizer.encode_chat(list(turns)), *begun)
+        if len(context) + max(map(len, digits)) > longest_text(model):
+            return None
+        log_p = np.array([found for found, _ in score(model, [(context, digit) for digit in digits])])
+        weights = np.exp(log_p - log_p.max())
+        return float(np.average(list(grades), weights=weights))
+
+    return weigh
 
 
 def agreement(scores: Scores, measures: Sequence[str] = (), *, of: str = "judge", seed: int = 0) -> dict[str, Interval]:
@@ -234,7 +272,9 @@ GPT-4 changed its mind in 35% of preferences and weaker ones in 54% to 76% (Zhen
 grade, with its five steps, is the easier half."""
 LEVEL = 0.3
 """Rank correlation below which grades and words have little to do with one another."""
-DOUBTS = ("nothing_read", "unreadable", "order", "constant", "agreement")
+SAME = 0.125
+"""Of the scale from 0 to 1, half a grade: grades that lie nearer together say the same of all replies."""
+DOUBTS = ("nothing_read", "unreadable", "order", "constant", "agreement", "unmeasured")
 
 
 def doubts(counts: Mapping[str, int], graded: np.ndarray, agreed: Mapping[str, Interval]) -> list[str]:
@@ -248,8 +288,10 @@ def doubts(counts: Mapping[str, int], graded: np.ndarray, agreed: Mapping[str, I
     if pairs and counts.get("order changed the grade", 0) > ORDER * pairs:
         found.append("order")
     values = graded[~np.isnan(graded)]
-    if len(values) > 1 and not np.ptp(values):
+    if len(values) > 1 and np.ptp(values) < SAME:
         found.append("constant")
-    elif agreed and not any(one.low > 0 and one.mean >= LEVEL for one in agreed.values()):
+    if not agreed:
+        found.append("unmeasured")
+    elif not any(one.low > 0 and one.mean >= LEVEL for one in agreed.values()):
         found.append("agreement")
     return found

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lavra.evaluation.bias.associations import load_associations, preferences
 from lavra.evaluation.bias.generations import Classify, Prompt, Write, Written, write_all
@@ -19,39 +18,10 @@ from lavra.inference.sampling import Sampling
 from lavra.inference.self_debias import Debiasing, SelfDebias, debiased_log_likelihoods
 from lavra.model.base import Model
 from lavra.tokens.tokenizer import Tokenizer
+from lavra.workspace.decoders import Loaded
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 GENERAL, STEREOTYPES, CROWS = "general text, bits per byte", "stereotypes", "CrowS-Pairs"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A decoder, ready to be asked."""
-
-    name: str
-    model: Model
-    tokenizer: Tokenizer
-
-
-def load(workspace: Workspace, reference: str | None) -> Loaded:
-    """The model that ``reference`` names, or the workspace's own. Raises LavraError where it is no decoder."""
-    from lavra.errors import LavraError
-    from lavra.model.adapted import load_adapted
-    from lavra.model.known import KIND_WORDS
-    from lavra.model.packing import pack
-    from lavra.model.precision import compute_dtype
-    from lavra.tokens.tokenizer import load_tokenizer
-    from lavra.workspace.generators import find_generator
-
-    found = find_generator(workspace, reference or workspace.settings.models.generator)
-    if found.model.kind != "decoder":
-        raise LavraError(f"the model {found.name} is {KIND_WORDS[found.model.kind]}; bias is measured of a decoder.")
-    path = Path(found.model.path)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_adapted(
-        path, found.adapters, dtype=compute_dtype(), device=device, base_sha256=found.model.sha256
-    )  # fmt: skip
-    return Loaded(found.name, pack(model), load_tokenizer(path))
 
 
 @dataclass(frozen=True)

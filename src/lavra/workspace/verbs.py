@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lavra.assistants.events import Event
     from lavra.store import Trace
     from lavra.workspace.biasing import Measured as BiasMeasured
+    from lavra.workspace.cleaning import Cleaned
     from lavra.workspace.evaluating.run import Evaluated, Precision
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.memorisation.measuring import Measured
@@ -39,6 +40,15 @@ def init(directory: str | Path = ".", *, name: str | None = None) -> Workspace:
 def ingest(*paths: str | Path, **flags: Any) -> Ingested:
     """Read files and folders into the corpus; see ``Workspace.ingest``."""
     return Workspace.find().ingest([Path(path) for path in paths], **flags)
+
+
+def clean_corpus(corpus: str | None = None, *, name: str = "clean", **flags: Any) -> Cleaned:
+    """Make a corpus to train on, called ``name``, out of the workspace's (or another) corpus; the flags are the fields
+    of ``lavra.corpus.cleaning.settings.Cleaning``."""
+    from lavra.workspace.cleaning import clean, cleaning_settings
+
+    here = Workspace.find()
+    return clean(here, cleaning_settings(here, **flags), corpus=corpus, name=name)
 
 
 def index(*, rebuild: bool = False) -> Indexed:
@@ -124,7 +134,8 @@ def bias(
     """How often a model finds the stereotyping side likelier, and what debiasing changes; the options are the fields of
     ``Debiasing`` of ``lavra.inference.self_debias``."""
     from lavra.inference.self_debias import Debiasing
-    from lavra.workspace.biasing import load, measure_bias
+    from lavra.workspace.biasing import measure_bias
+    from lavra.workspace.decoders import load
 
     how = Debiasing(**options) if self_debias else None
     where = None if data is None else Path(data)

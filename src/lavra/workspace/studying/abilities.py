@@ -208,16 +208,12 @@ def _file(given: Given, generator: Generator, items: _Items) -> Path:
 
 
 def _measure(given: Given, generator: Generator, items: _Items) -> dict[str, list[float]]:
-    from lavra.model.adapted import load_adapted
-    from lavra.model.packing import pack
-    from lavra.model.precision import compute_dtype
-    from lavra.tokens.tokenizer import load_tokenizer
+    from lavra.workspace.decoders import load_generator
 
     given.desk.leave_models()
-    path = Path(generator.model.path)
-    model = load_adapted(path, generator.adapters, dtype=compute_dtype(), base_sha256=generator.model.sha256)
-    found = items.measure(pack(model), load_tokenizer(path))
-    del model
+    loaded = load_generator(generator)
+    found = items.measure(loaded.model, loaded.tokenizer)
+    del loaded
     given.desk.leave_models()
     return found
 

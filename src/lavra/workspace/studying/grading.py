@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavra.evaluation.items import Question, Reply
-from lavra.evaluation.judging import Judge, Write, agreement, doubts, kendall
+from lavra.evaluation.judging import Judge, Weigh, agreement, by_probabilities, doubts, kendall
 from lavra.evaluation.measuring import Scores
-from lavra.inference.sampling import Sampling
-from lavra.prompting import Turn
 from lavra.store.files import digest
 from lavra.workspace.studying.scoring import QUALITY, Result
 
 if TYPE_CHECKING:
-    from lavra.inference.engine import Engine
+    from lavra.workspace.generators import Generator
 
 JUDGE = "judge"
 
@@ -82,20 +80,12 @@ def judged(found: Sequence[Result], judge: KeptJudge, name: str | None, by: str)
     }
 
 
-VERDICT = 160
-"""Tokens of a verdict: one sentence and a grade."""
+def judge_here(generator: Generator) -> Weigh:
+    """A model on this machine as judge, loaded."""
+    from lavra.workspace.decoders import load_generator
 
-
-def by_engine(engine: Engine) -> Write:
-    """A model on this machine as judge. What does not fit its window it does not grade."""
-
-    def write(turns: Sequence[Turn]) -> str:
-        ids = engine.tokenizer.encode_chat(list(turns))
-        if len(ids) >= engine.context_length:
-            return ""
-        return "".join(piece.text for piece in engine.stream(ids, Sampling(max_tokens=VERDICT)))
-
-    return write
+    loaded = load_generator(generator)
+    return by_probabilities(loaded.model, loaded.tokenizer)
 
 
 def together(scores: Sequence[Scores]) -> Scores:

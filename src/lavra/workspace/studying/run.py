@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,13 @@ from lavra.inference.sampling import Sampling
 from lavra.store import Artifact
 from lavra.store.files import digest
 from lavra.store.ledger import utc_now
+from lavra.workspace.generators import find_generator
 from lavra.workspace.studying.abilities import measure_abilities, to_record
 from lavra.workspace.studying.budget import Spending
 from lavra.workspace.studying.command import command_of
 from lavra.workspace.studying.deciding import decide
 from lavra.workspace.studying.desk import Desk
-from lavra.workspace.studying.grading import KeptJudge, by_engine, judged
+from lavra.workspace.studying.grading import KeptJudge, judge_here, judged
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.keeping import PAGE, find_study, finished, keep_study, numbers, read_record
 from lavra.workspace.studying.planning import Plan, plan_study
@@ -190,9 +192,11 @@ def find_judge(plan: Plan) -> KeptJudge | None:
     if settings.judge.startswith(("http://", "https://")):
         endpoint = Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env)
         return KeptJudge(Judge(endpoint.write), path, f"{settings.judge} {settings.judge_model}")
-    desk, reference = Desk(workspace), settings.judge
-    sha256 = desk.over(reference).generator.model.sha256
-    return KeptJudge(Judge(lambda turns: by_engine(desk.engine(reference))(turns)), path, f"{reference} {sha256}")
+    generator = find_generator(workspace, settings.judge)
+    own = cache(lambda: judge_here(generator))
+    return KeptJudge(
+        Judge(lambda turns: "", weigh=lambda turns: own()(turns)), path, f"{settings.judge} {generator.model.sha256}"
+    )  # fmt: skip
 
 
 def _about(plan: Plan, command: str) -> dict[str, Any]:

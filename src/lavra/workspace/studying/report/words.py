@@ -103,7 +103,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "in {changed} of {pairs} replies its grade changed with the order in which right answer and reply stood",
         "em {changed} de {pairs} respostas a nota mudou com a ordem em que estavam a resposta certa e a dada",
     ),
-    "doubt_constant": ("it gives every reply the same grade", "dá a mesma nota a todas as respostas"),
+    "doubt_constant": (
+        "it gives all replies nearly the same grade",
+        "dá quase a mesma nota a todas as respostas",
+    ),
+    "doubt_unmeasured": (
+        "too few replies, or none that differ, to say whether its grades follow {reference}",
+        "poucas respostas, ou nenhuma diferente, para dizer se suas notas acompanham {reference}",
+    ),
     "doubt_agreement": (
         "its grades have little to do with {reference}: rank correlation {agreed}, Kendall's tau {kendall}",
         "suas notas têm pouco a ver com {reference}: correlação de postos {agreed}, tau de Kendall {kendall}",
