@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _VERBS = (
     "ask",
     "bias",
+    "clean_corpus",
     "evaluate",
     "forget",
     "improve_prompt",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,14 @@ def test_every_item_of_a_large_set_is_found_and_nothing_else() -> None:
     found = hits(watched, [f"before {item} after" for item in items])
     assert [name for _, name in found] == [f"set#{i}" for i in range(2_000)]
     assert all(count == 0 for count, _ in hits(watched, others))
+
+
+def test_rows_of_numbers_are_nobodys_item() -> None:
+    item = "Add them: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 and say what you get at the end of it all, please"
+    watched = watch({"sums": [item]})
+    words = re.sub(r"\d+", "0", re.sub(r"[^\w\s]", " ", item.lower())).split()
+    telling = sum(len(set(words[i : i + 13])) >= 5 for i in range(len(words) - 12))
+    assert hits(watched, [" ".join(map(str, range(100))), item]) == [(0, None), (telling, "sums#0")]
 
 
 def test_no_evaluation_sets_no_hits() -> None:

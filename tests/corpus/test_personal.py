@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +14,7 @@ pytest.importorskip("phonenumbers")
 import pyarrow as pa
 
 from lavra.corpus.personal import KINDS, find, own_kind, redact
-from lavra.corpus.personal.finding import possible
+from lavra.corpus.personal.finding import find_at, suspects
 from lavra.corpus.personal.kinds import chosen, placeholders
 from lavra.errors import LavraError
 
@@ -110,8 +109,8 @@ def test_generated_brazilian_documents_give_every_valid_number_and_no_invalid_on
     for _ in range(300):
         cpf, cnpj, wrong, other = _cpf(draw), _cnpj(draw), _spoilt(_cpf(draw)), _spoilt(_cnpj(draw))
         text = (
-            f"Contrato nº {draw.randrange(10**6)}/2024. A empresa, inscrita no CNPJ sob o nº {cnpj}, e o titular do CPF "
-            f"{cpf} acordam o valor de R$ {draw.randrange(10**6)},{draw.randrange(100):02}. Ref. {wrong} e {other}."
+            f"Contrato nº {draw.randrange(10**6)}/2024. A empresa, inscrita no CNPJ sob o nº {cnpj}, e o titular do "
+            f"CPF {cpf} acordam o valor de R$ {draw.randrange(10**6)},{draw.randrange(100):02}. Ref. {wrong} e {other}."
         )
         assert found(text) == [("cnpj", cnpj), ("cpf", cpf)]
 
@@ -154,16 +153,14 @@ def test_no_stretch_is_two_things() -> None:
     assert all(a[1] <= b[0] for a, b in pairwise(ends))
 
 
-def test_the_quick_question_never_loses_a_find(shared: Path) -> None:
+def test_looking_at_suspicious_lines_alone_finds_the_same(shared: Path) -> None:
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(shared / "corpus" / "corpus.parquet", columns=["text"]).slice(20_000, 1_500)
-    texts = [t[:3_000] for t in table["text"].to_pylist()]
-    asked = possible(pa.array(texts, pa.large_string()))
-    for kind in KINDS:
-        can = asked[kind.name].to_pylist()
-        for text, may in zip(texts, can, strict=True):
-            assert may or not find(text, (kind,)), (kind.name, re.sub(r"\d", "9", text[:80]))
+    table = parquet.read_table(shared / "corpus" / "corpus.parquet", columns=["text"]).slice(20_000, 4_000)
+    texts = [t[:5_000] for t in table["text"].to_pylist()]
+    where = suspects(pa.array(texts, pa.large_string()))
+    for row, text in enumerate(texts):
+        assert find_at(text, where.get(row, [])) == find(text)
 
 
 def test_own_kinds_are_patterns_with_a_name() -> None:

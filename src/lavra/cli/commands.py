@@ -23,6 +23,7 @@ from lavra.cli import (
     tuning,
 )
 from lavra.cli.bias import bias_app
+from lavra.cli.corpora import corpus_app
 from lavra.cli.models import models_app
 from lavra.cli.prompting import prompts_app
 
@@ -45,6 +46,7 @@ aligning.register(app)
 evaluating.register(app)
 memorisation.register(app)
 studying.register(app)
+app.add_typer(corpus_app, name="corpus")
 app.add_typer(bias_app, name="bias")
 app.add_typer(models_app, name="models")
 app.add_typer(prompts_app, name="prompts")

@@ -19,6 +19,8 @@ from lavra.corpus.duplicates.shingles import levelled, word_hashes
 from lavra.corpus.quality.kernels import decode
 
 _SHORTEST = 8
+_DISTINCT = 5
+"""Different words that an n-gram needs to tell anything: rows of numbers are in every table, all numbers being one."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -50,6 +52,9 @@ def watch(sets: Mapping[str, Sequence[str]], *, n: int = 13) -> Watched:
                 continue
             width = min(n, len(words))
             grams = _grams(words, width)
+            grams = grams[_telling(words, width)]
+            if not len(grams):
+                continue
             hashes.append(grams)
             owners.append(np.full(len(grams), len(names), np.int64))
             widths.add(width)
@@ -89,6 +94,13 @@ def _grams(words: Any, width: int) -> Any:
     for first in range(out.shape[0]):
         out[first] = _gram(words, first, width)
     return out
+
+
+def _telling(words: NDArray[np.uint64], width: int) -> NDArray[np.bool_]:
+    """Which n-grams have enough different words."""
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(words, width), axis=1)
+    different: NDArray[np.bool_] = (windows[:, 1:] != windows[:, :-1]).sum(axis=1) + 1 >= _DISTINCT
+    return different
 
 
 @njit(nogil=True, cache=True)

@@ -27,13 +27,23 @@ def detect_language(
 
     Raises `LavraError` where one of ``languages`` is not known to the detector.
     """
+    return identify(text, languages, min_letters=min_letters)[0]
+
+
+def identify(
+    text: str, languages: Sequence[str] = ("pt", "es", "en"), *, min_letters: int = _MIN_LETTERS
+) -> tuple[str, float]:
+    """As `detect_language`, with the confidence, 0 to 1: of the language, or that it is none of them (0: too short)."""
     sample = _sampled(text)
     letters = sum(map(str.isalpha, sample))
     if letters < min_letters:
-        return UNKNOWN
+        return UNKNOWN, 0.0
     decoys = () if letters < _SHORT_LETTERS else _DECOYS
     code, confidence = _identifier(tuple(languages), decoys).classify(sample)
-    return code if code in languages and confidence >= _MIN_CONFIDENCE else UNKNOWN
+    confidence = float(confidence)
+    if confidence < _MIN_CONFIDENCE:
+        return UNKNOWN, 0.0
+    return (code if code in languages else UNKNOWN), confidence
 
 
 def _sampled(text: str) -> str:

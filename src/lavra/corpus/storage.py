@@ -114,7 +114,7 @@ def load_documents(corpus: Path) -> Iterator[Document]:
 
 def load_document(corpus: Path, document_id: str) -> Document | None:
     """One document by its id, or None. Only the ids and the row group that has it are read."""
-    with _open(corpus) as file:
+    with open_corpus(corpus) as file:
         for group in range(file.num_row_groups):
             ids = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
             if document_id in ids:
@@ -125,7 +125,7 @@ def load_document(corpus: Path, document_id: str) -> Document | None:
 
 def load_rows(corpus: Path, keep: Callable[[str], bool] | None = None) -> Iterator[tuple[Document, str]]:
     """Every document with its root's label; only of the roots that ``keep`` accepts, where given."""
-    with _open(corpus) as file:
+    with open_corpus(corpus) as file:
         for group in range(file.num_row_groups):
             for batch in file.iter_batches(batch_size=128, row_groups=[group]):
                 for row in batch.to_pylist():
@@ -133,7 +133,7 @@ def load_rows(corpus: Path, keep: Callable[[str], bool] | None = None) -> Iterat
                         yield _document(row), row["root"]
 
 
-def _open(corpus: Path) -> Any:
+def open_corpus(corpus: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

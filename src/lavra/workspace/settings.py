@@ -53,6 +53,30 @@ class DocumentsSection(Section):
     workers: int | None = Field(default=None, ge=1)
 
 
+class CorpusSection(Section):
+    """What `lavra corpus clean` does; see ``lavra.corpus.cleaning.settings.Cleaning``, which has the same defaults."""
+
+    stages: tuple[str, ...] = (
+        *("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"),
+    )
+    other_languages: Literal["keep", "drop"] = "drop"
+    rules: tuple[str, ...] = ("gopher_quality", "gopher_repetition")
+    thresholds: dict[str, float] = {}
+    personal: Literal["replace", "drop", "report"] = "replace"
+    personal_kinds: tuple[str, ...] | None = None
+    personal_patterns: dict[str, str] = {}
+    shingle_words: int = Field(default=5, ge=1)
+    bands: int = Field(default=20, ge=1)
+    rows: int = Field(default=6, ge=1)
+    similarity: float = Field(default=0.8, gt=0, le=1)
+    keep: Literal["longest", "newest", "licence"] = "longest"
+    evaluation_sets: dict[str, str] = {}
+    overlap: int = Field(default=13, ge=1)
+    contaminated: Literal["drop", "flag"] = "drop"
+    licences: tuple[str, ...] = ("*",)
+    unlicensed: Literal["keep", "drop"] = "drop"
+
+
 LIMITS = tuple(name for name in DocumentsSection.model_fields if name.startswith(("max_", "worker", "seconds_")))
 """The settings that are limits of reading, by the names of ``ReadSettings``."""
 
@@ -137,6 +161,7 @@ class Settings(Section):
     name: str = ""
     models: ModelsSection = ModelsSection()
     documents: DocumentsSection = DocumentsSection()
+    corpus: CorpusSection = CorpusSection()
     index: IndexSection = IndexSection()
     search: SearchSection = SearchSection()
     answer: AnswerSection = AnswerSection()
@@ -170,6 +195,26 @@ name = {{name}}
 # seconds_per_file = 60.0
 # worker_megabytes = 2048          # memory of a process that reads files
 # workers = 2                      # processes that read PDFs and office files; one a core when not set
+
+[corpus]
+# What `lavra corpus clean` does to documents before a model is trained on them.
+# stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"]
+# licences = ["*"]                 # that may be trained on; "CC-*" stands for all that begin so
+# unlicensed = "drop"              # documents that state no licence; or "keep"
+# other_languages = "drop"         # documents in none of [documents] languages; or "keep"
+# rules = ["gopher_quality", "gopher_repetition"]              # and "fineweb", "c4": for pages of the web
+# thresholds = {{ "gopher_quality.min_alpha_words" = 0.5 }}      # of single rules
+# personal = "replace"             # personal data; or "drop" the document, or only "report"
+# personal_kinds = ["cpf", "email"]                            # all that are known when not set
+# personal_patterns = {{ badge = "MAT-[0-9]{{6}}" }}               # your own kinds: regular expressions
+# shingle_words = 5                # near-duplicates: words in a row that are compared
+# bands = 20
+# rows = 6
+# similarity = 0.8
+# keep = "longest"                 # of near-duplicates; or "newest", "licence"
+# evaluation_sets = {{ exam = "exam.jsonl" }}                    # documents that hold an item of these are dropped
+# overlap = 13                     # words in a row that are shared with an item
+# contaminated = "drop"            # or "flag"
 
 [index]
 # target = 220                     # size of a chunk, in tokens of the embedder

@@ -45,15 +45,15 @@ def find_clusters(
 
     keys: (N, bands) of `minhash.band_keys`; offsets and data: the texts; n: words of a shingle.
     """
-    pairs = _candidates(keys)
+    pairs = find_candidates(keys)
     rows = np.unique(pairs)
     flat, ends = shingle_sets(offsets, data, rows, n)
     similarity = jaccard(flat, ends, np.searchsorted(rows, pairs[:, 0]), np.searchsorted(rows, pairs[:, 1]))
     alike = similarity >= threshold
-    return Clusters(_components(len(keys), pairs[alike]), pairs[alike], similarity[alike], len(pairs))
+    return Clusters(components(len(keys), pairs[alike]), pairs[alike], similarity[alike], len(pairs))
 
 
-def _candidates(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def find_candidates(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """(E, 2) pairs of rows with an equal key in some column, each once, sorted."""
     count = len(keys)
     found: list[NDArray[np.int64]] = []
@@ -79,11 +79,13 @@ def _candidates(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.stack([together // count, together % count], axis=1)
 
 
-def _components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N,) the smallest row of each row's connected component."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    if not count:
+        return np.zeros(0, np.int64)
     graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     first = np.full(component.max(initial=-1) + 1, count, np.int64)

@@ -1,0 +1,152 @@
+"""Who stays: what the stages said about each document, and who is whose duplicate, into one decision a document.
+
+N documents. A document is dropped by the first stage that objects, in the order of `settings.STAGES`; duplicates are
+looked for among those that nothing else drops, so that no copy is lost to one that does not stay itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lavra.corpus.cleaning.settings import STAGES, Cleaning
+
+Fetch = Callable[[NDArray[np.int64]], tuple[NDArray[np.uint32], NDArray[np.int64]]]
+"""Gives the shingle sets of some documents, by row: `shingles.shingle_sets` over wherever their texts lie."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of N documents besides their texts."""
+
+    sources: list[str]
+    licences: list[str | None]
+    languages: list[str]
+    confidences: NDArray[np.float32]
+    broken: list[list[str]]
+    personal: NDArray[np.int64]
+    """Finds of personal data."""
+    hashes: list[str]
+    roles: list[tuple[str, ...]]
+    keys: NDArray[np.uint64]
+    """(N, bands)."""
+    overlapped: list[str | None]
+    characters: NDArray[np.int64]
+    modified: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of N documents."""
+
+    stage: list[str]
+    """The stage that drops each; empty where it stays."""
+    reason: list[str]
+    """Why, in one sentence."""
+    clusters: dict[str, list[str]] = field(default_factory=dict)
+    """Sources of the near-duplicates of each document that stays for a cluster."""
+
+    @property
+    def stays(self) -> NDArray[np.bool_]:
+        return np.array([not stage for stage in self.stage], bool)
+
+
+def decide(facts: Facts, settings: Cleaning, fetch: Fetch) -> Decision:
+    """The decision on every document."""
+    stage, reason = [""] * len(facts), [""] * len(facts)
+
+    def drop(rows: Sequence[int], name: str, why: Callable[[int], str]) -> None:
+        for row in rows:
+            if not stage[row]:
+                stage[row], reason[row] = name, why(row)
+
+    everyone = range(len(facts))
+    if settings.has("licence"):
+        drop(
+            [row for row in everyone if not settings.may_train(facts.licences[row])],
+            "licence",
+            lambda row: (
+                f"its licence, {facts.licences[row]}, is not one that may be trained on"
+                if facts.licences[row]
+                else "it states no licence"
+            ),
+        )
+    if settings.has("language") and settings.other_languages == "drop":
+        others = [row for row in everyone if facts.languages[row] == "und" and facts.confidences[row] > 0]
+        drop(others, "language", lambda row: f"it is in none of {', '.join(settings.languages)}")
+    if settings.has("quality"):
+        drop(
+            [row for row in everyone if facts.broken[row]],
+            "quality",
+            lambda row: f"it breaks {', '.join(facts.broken[row])}",
+        )
+    if settings.has("personal") and settings.personal == "drop":
+        drop(np.flatnonzero(facts.personal).tolist(), "personal", lambda row: "it holds personal data")
+    if settings.has("exact"):
+        first: dict[tuple[str, tuple[str, ...]], int] = {}
+        same: dict[int, int] = {}
+        for row in everyone:
+            if not stage[row]:
+                known = first.setdefault((facts.hashes[row], facts.roles[row]), row)
+                if known != row:
+                    same[row] = known
+        drop(list(same), "exact", lambda row: f"it has the same text as {facts.sources[same[row]]}")
+    clusters: dict[str, list[str]] = {}
+    if settings.has("near"):
+        chosen, similarity = _near(facts, settings, fetch, np.array([not name for name in stage], bool))
+        drop(
+            list(chosen),
+            "near",
+            lambda row: f"it is {similarity[row]} like {facts.sources[chosen[row]]}, which stays",
+        )
+        for row, kept in sorted(chosen.items()):
+            clusters.setdefault(facts.sources[kept], []).append(facts.sources[row])
+    if settings.has("contamination") and settings.contaminated == "drop":
+        held = [row for row in everyone if facts.overlapped[row]]
+        drop(held, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
+    assert set(filter(None, stage)) <= set(STAGES)
+    return Decision(stage, reason, clusters)
+
+
+def _near(
+    facts: Facts, settings: Cleaning, fetch: Fetch, open_: NDArray[np.bool_]
+) -> tuple[dict[int, int], dict[int, str]]:
+    """Which document stays for each near-duplicate that goes, and how alike the two are (or that it is by others)."""
+    from lavra.corpus.duplicates.clusters import components, find_candidates, keepers
+    from lavra.corpus.duplicates.shingles import jaccard
+
+    rows = np.flatnonzero(open_)
+    pairs = rows[find_candidates(facts.keys[rows])]
+    wanted = np.unique(pairs)
+    flat, ends = fetch(wanted)
+    similarity = jaccard(flat, ends, np.searchsorted(wanted, pairs[:, 0]), np.searchsorted(wanted, pairs[:, 1]))
+    # Documents for different readers are different documents: neither may vanish from its readers' sight.
+    readers = np.array([facts.roles[a] == facts.roles[b] for a, b in pairs.tolist()], bool)
+    alike = (similarity >= settings.similarity) & readers
+    labels = components(len(facts), pairs[alike])
+    stays = keepers(labels, _preference(facts, settings))
+    keeper = np.full(len(facts), -1, np.int64)
+    keeper[labels[stays]] = np.flatnonzero(stays)
+    known = {(int(a), int(b)): float(s) for (a, b), s in zip(pairs.tolist(), similarity, strict=True)}
+    gone = {int(row): int(keeper[labels[row]]) for row in np.flatnonzero(open_ & ~stays)}
+    said = {}
+    for row, kept in gone.items():
+        value = known.get((min(row, kept), max(row, kept)))
+        said[row] = f"{value:.0%}" if value is not None and value >= settings.similarity else "by way of others"
+    return gone, said
+
+
+def _preference(facts: Facts, settings: Cleaning) -> list[NDArray[np.float64]]:
+    length = facts.characters.astype(np.float64)
+    if settings.keep == "newest":
+        order = {date: rank for rank, date in enumerate(sorted({date or "" for date in facts.modified}))}
+        return [np.array([order[date or ""] for date in facts.modified], np.float64), length]
+    if settings.keep == "licence":
+        return [np.array([licence is not None for licence in facts.licences], np.float64), length]
+    return [length]

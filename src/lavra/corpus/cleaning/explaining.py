@@ -1,0 +1,85 @@
+"""For one document, what every stage says and does: the answer to "why is this file not in the corpus?"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lavra.corpus.cleaning.batch import treat
+from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.document import Document
+
+
+def explained(document: Document, others: Sequence[Document], settings: Cleaning) -> list[tuple[str, str]]:
+    """``(stage, sentence)`` in the stages' order; ``others``: documents among which duplicates are looked for."""
+    import pyarrow as pa
+
+    from lavra.corpus.cleaning.engine import engine
+    from lavra.corpus.storage import schema
+
+    engine()  # says what to install
+    span_type = schema().field("spans").type
+    spans = [
+        [{"kind": s.kind, "start": s.start, "end": s.end, "label": s.label, "level": s.level} for s in document.spans]
+    ]
+    watched = None
+    if settings.has("contamination") and settings.evaluation_sets:
+        from lavra.corpus.cleaning.run import watched_sets
+
+        watched = watched_sets(settings)
+    done = treat(
+        pa.array([document.text]),
+        pa.array(spans, span_type),
+        pa.array([document.format]),
+        pa.array([document.language]),
+        settings,
+        watched,
+    ).to_pylist()[0]
+    said: list[tuple[str, str]] = []
+    if settings.has("licence"):
+        licence = document.licence or "none"
+        verdict = "may be trained on" if settings.may_train(document.licence) else "may NOT be trained on: dropped"
+        said.append(("licence", f"{licence}: {verdict}"))
+    if settings.has("normalise"):
+        changes = ", ".join(f"{name} {times} ×" for name, times in done["changes"]) or "nothing to mend"
+        said.append(("normalise", changes))
+    if settings.has("language"):
+        short = done["language"] == "und" and not done["confidence"]
+        other = done["language"] == "und" and done["confidence"] > 0 and settings.other_languages == "drop"
+        name = "too short to tell" if short else f"{done['language']}, confidence {done['confidence']:.2f}"
+        said.append(("language", name + (": dropped" if other else "")))
+    if settings.has("quality"):
+        broken = f"breaks {', '.join(done['broken'])}: dropped" if done["broken"] else "breaks no rule"
+        said.append(("quality", broken))
+    if settings.has("personal"):
+        found = ", ".join(f"{count} {kind}" for kind, count in done["personal"])
+        what = {"replace": "replaced", "drop": "dropped", "report": "reported"}[settings.personal]
+        said.append(("personal", f"{found}: {what}" if found else "nothing found"))
+    if settings.has("exact"):
+        same = [other.source for other in others if other.hash == document.hash and other.source != document.source]
+        said.append(("exact", f"the same text as {same[0]}" if same else "no other document has this text"))
+    if settings.has("near"):
+        said.append(("near", _nearest(replace(document, text=done["text"]), others, settings)))
+    if settings.has("contamination"):
+        held = f"holds {done['overlapped']}" if done["overlapped"] else "holds no evaluation item"
+        said.append(("contamination", held if watched is not None else "no evaluation sets are set"))
+    return said
+
+
+def _nearest(document: Document, others: Sequence[Document], settings: Cleaning) -> str:
+    import pyarrow as pa
+
+    from lavra.corpus.duplicates.shingles import jaccard, shingle_sets
+    from lavra.corpus.quality.batch import buffers
+
+    near = [other for other in others if other.source != document.source]
+    if not near:
+        return "there is no other document"
+    offsets, data = buffers(pa.array([document.text, *(other.text for other in near)], pa.large_string()))
+    flat, ends = shingle_sets(offsets, data, np.arange(len(near) + 1), settings.shingle_words)
+    similarity = jaccard(flat, ends, np.zeros(len(near), np.int64), np.arange(1, len(near) + 1))
+    best = int(similarity.argmax())
+    close = "a near-duplicate" if similarity[best] >= settings.similarity else "no near-duplicate"
+    return f"{close}; the nearest is {near[best].source} ({similarity[best]:.0%} alike)"

@@ -1,0 +1,121 @@
+"""What a cleaning reports: as data (``report.json``) and as a page for people (``report.md``)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lavra.errors import LavraError
+
+_SHOWN = 12
+_TITLES = {
+    "licence": "Licence policy",
+    "normalise": "Normalised",
+    "language": "Language",
+    "quality": "Quality rules",
+    "personal": "Personal data",
+    "exact": "Exact duplicates",
+    "near": "Near-duplicates",
+    "contamination": "Contamination",
+}
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What one stage met and dropped. Bytes are of UTF-8 text as it was read."""
+
+    name: str
+    documents_in: int
+    bytes_in: int
+    documents_dropped: int
+    bytes_dropped: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    """CPU seconds, of all workers together; 0 where a stage takes too little to be measured."""
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """The account of one cleaning."""
+
+    documents_in: int
+    documents_kept: int
+    bytes_in: int
+    bytes_kept: int
+    stages: tuple[StageReport, ...]
+    rules: dict[str, int]
+    """Documents that break each quality rule, whether that is why they were dropped or not."""
+    personal: dict[str, int]
+    """Finds of each kind of personal data. The values are nowhere."""
+    changes: dict[str, int]
+    """Documents that each step of normalising changed."""
+    languages: dict[str, int]
+    licences: dict[str, int]
+    clusters: dict[str, list[str]] = field(default_factory=dict)
+    """Near-duplicates that were dropped, by the document that stays for them."""
+    contaminated: dict[str, str] = field(default_factory=dict)
+    """Documents that hold an evaluation item, and which."""
+    seconds: float = 0.0
+
+    def markdown(self) -> str:
+        """The report as a page."""
+        rate = self.bytes_in / 1e6 / self.seconds if self.seconds else 0.0
+        lines = [
+            "# Cleaning",
+            "",
+            f"**{self.documents_kept:,} of {self.documents_in:,} documents stay** ({self.bytes_kept / 1e6:,.1f} of "
+            f"{self.bytes_in / 1e6:,.1f} MB of text), in {self.seconds:,.1f} s ({rate:.1f} MB/s).",
+            "",
+            "| stage | documents in | dropped | MB dropped | CPU s |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for stage in self.stages:
+            lines.append(
+                f"| {_TITLES[stage.name]} | {stage.documents_in:,} | {stage.documents_dropped:,} | "
+                f"{stage.bytes_dropped / 1e6:,.2f} | {stage.seconds:,.1f} |"
+            )
+        for stage in self.stages:
+            if stage.reasons and len(stage.reasons) > 1:
+                lines += _table(f"Dropped by {_TITLES[stage.name].lower()}", stage.reasons)
+        lines += _table("Every rule that a document breaks", self.rules)
+        lines += _table("Personal data found (and, where set so, replaced)", self.personal)
+        lines += _table("Documents changed by normalising", self.changes)
+        lines += _table("Languages kept", self.languages)
+        lines += _table("Licences kept", self.licences)
+        if self.clusters:
+            sizes = {source: len(others) + 1 for source, others in self.clusters.items()}
+            largest = dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+            lines += _table(f"The largest of {len(sizes):,} clusters of near-duplicates", largest)
+        if self.contaminated:
+            lines += ["", "## Documents with evaluation items", ""]
+            shown = list(self.contaminated.items())[:_SHOWN]
+            lines += [f"- {source}: {item}" for source, item in shown]
+            if len(self.contaminated) > _SHOWN:
+                lines.append(f"- … and {len(self.contaminated) - _SHOWN:,} more, in report.json")
+        return "\n".join(lines) + "\n"
+
+
+def _table(title: str, counts: dict[str, int]) -> list[str]:
+    if not counts:
+        return []
+    rows = [f"| {name.replace('|', '/')} | {count:,} |" for name, count in list(counts.items())[:_SHOWN]]
+    more = [f"| … {len(counts) - _SHOWN:,} more | |"] if len(counts) > _SHOWN else []
+    return ["", f"## {title}", "", "| | documents |", "|---|---:|", *rows, *more]
+
+
+def write_report(report: CleaningReport, out: Path) -> None:
+    """``report.json`` and ``report.md`` into ``out``."""
+    (out / "report.json").write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(report.markdown(), encoding="utf-8")
+
+
+def load_cleaning(corpus: Path) -> CleaningReport:
+    """The report of a cleaned corpus. Raises LavraError where there is none."""
+    try:
+        values: dict[str, Any] = json.loads((corpus / "report.json").read_bytes())
+        stages = tuple(StageReport(**stage) for stage in values.pop("stages"))
+        return CleaningReport(stages=stages, **values)
+    except (OSError, ValueError, TypeError, KeyError):
+        raise LavraError(f"{corpus} holds no report of a cleaning: make one with `lavra corpus clean`.") from None

@@ -1,0 +1,271 @@
+"""A whole cleaning: shards through the engine, decisions over all, and the documents that stay written in order.
+
+A shard is some row groups of the corpus as it was read. Each treated shard is a file that is there whole or not at all,
+so a killed cleaning continues with the shards that are missing. What is finished is never done again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lavra.corpus.cleaning.batch import TIMED
+from lavra.corpus.cleaning.deciding import Decision, Facts, decide
+from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
+from lavra.corpus.cleaning.settings import STAGES, Cleaning
+from lavra.corpus.storage import FILE_NAME, open_corpus, schema
+
+DROPPED = "dropped.parquet"
+_SHARD_BYTES = 16_000_000
+"""Text of a shard: what is in memory at once, several times over."""
+
+Progress = Callable[[int, int, str], None]
+
+
+def clean_corpus(
+    source: Path, out: Path, settings: Cleaning, work: Path, *, progress: Progress | None = None
+) -> CleaningReport:
+    """Clean the corpus at ``source`` into ``out``: ``documents.parquet``, ``dropped.parquet`` and the report.
+
+    ``work`` keeps what was treated, for a cleaning that is continued; the caller removes it at the end. Raises
+    LavraError where an evaluation set cannot be read or what it needs is not installed.
+    """
+    from lavra.corpus.cleaning.engine import treat_shard
+
+    began = time.perf_counter()
+    settings.rule_sets()  # a mistake in a threshold is told before the work begins
+    watched = watched_sets(settings)
+    work.mkdir(parents=True, exist_ok=True)
+    shards: list[Path] = []
+    with open_corpus(source) as file:
+        groups = _shards(file)
+        for number, rows in enumerate(groups):
+            shard = work / f"{number:06}.parquet"
+            shards.append(shard)
+            if not shard.exists():
+                _write_shard(shard, file, rows, lambda table: treat_shard(table, settings, watched))
+            if progress is not None:
+                progress(number + 1, len(groups), "documents")
+    facts, tally = _facts(shards)
+    decision = decide(facts, settings, lambda rows: _shingles(shards, rows, settings.shingle_words))
+    _write(shards, facts, decision, out)
+    report = _report(facts, decision, tally, settings, time.perf_counter() - began)
+    write_report(report, out)
+    return report
+
+
+def watched_sets(settings: Cleaning) -> Any:
+    """What contamination is looked for, or None. Raises LavraError where a set cannot be read."""
+    if not (settings.has("contamination") and settings.evaluation_sets):
+        return None
+    from lavra.corpus.cleaning.evaluation_sets import read_items
+    from lavra.corpus.contamination import watch
+
+    return watch({name: read_items(Path(path)) for name, path in settings.evaluation_sets.items()}, n=settings.overlap)
+
+
+def _shards(file: Any) -> list[list[int]]:
+    """Row groups together, up to a shard's size each."""
+    text = file.schema_arrow.get_field_index("text")
+    shards: list[list[int]] = []
+    size = _SHARD_BYTES
+    for group in range(file.num_row_groups):
+        here = sum(
+            file.metadata.row_group(group).column(column).total_uncompressed_size
+            for column in range(file.metadata.num_columns)
+            if file.metadata.row_group(group).column(column).path_in_schema == file.schema_arrow.names[text]
+        )
+        if size + here > _SHARD_BYTES:
+            shards.append([])
+            size = 0
+        shards[-1].append(group)
+        size += here
+    return shards
+
+
+def _write_shard(path: Path, file: Any, groups: list[int], treat: Callable[[Any], Any]) -> None:
+    """The treated shard, beside its name first: there whole, or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    table = file.read_row_groups(groups)
+    done = treat(table)
+    before = pa.compute.binary_length(table["text"])
+    for name in ("text", "spans", "language"):
+        column = table.schema.get_field_index(name)
+        value = done.field(name)
+        table = table.set_column(
+            column, pa.field(name, table.schema.field(name).type), value.cast(table.schema.field(name).type)
+        )
+    for name in ("changes", "confidence", "broken", "personal", "keys", "overlaps", "overlapped", "seconds"):
+        table = table.append_column(f"_{name}", done.field(name))
+    table = table.append_column("_bytes", before).append_column("_hash", done.field("hash"))
+    partial = path.with_suffix(".partial")
+    parquet.write_table(table, partial, compression="zstd", compression_level=1)
+    os.replace(partial, path)
+
+
+def _facts(shards: list[Path]) -> tuple[Facts, dict[str, Any]]:
+    """What is known of every document besides its text, and the sums of what was changed, found and spent."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    wanted = [
+        *("source", "licence", "language", "roles", "modified", "_confidence", "_broken", "_personal", "_hash"),
+        *("_keys", "_overlapped", "_changes", "_seconds", "_bytes"),
+    ]
+    table = pa.concat_tables([parquet.read_table(shard, columns=wanted) for shard in shards])
+    values = {name: table[name].to_pylist() for name in table.column_names if name != "_keys"}
+    keys = table["_keys"].combine_chunks()
+    width = len(keys[0]) if len(table) else 0
+    personal: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
+    for row in values["_personal"]:
+        personal.update(dict(row))
+    for row in values["_changes"]:
+        changes.update(name for name, _ in row)
+    seconds = np.zeros(len(TIMED))
+    for row in values["_seconds"]:
+        if row:
+            seconds += np.asarray(row)
+    facts = Facts(
+        sources=values["source"],
+        licences=values["licence"],
+        languages=values["language"],
+        confidences=np.asarray(values["_confidence"], np.float32),
+        broken=values["_broken"],
+        personal=np.array([sum(count for _, count in row) for row in values["_personal"]], np.int64),
+        hashes=values["_hash"],
+        roles=[tuple(sorted(roles)) for roles in values["roles"]],
+        keys=np.asarray(keys.flatten(), np.uint64).reshape(len(table), width),
+        overlapped=values["_overlapped"],
+        characters=np.asarray(values["_bytes"], np.int64),
+        modified=values["modified"],
+    )
+    spent = dict(zip(TIMED, seconds.tolist(), strict=True))
+    return facts, {"personal": personal, "changes": changes, "seconds": spent}
+
+
+def _tables(shards: list[Path], columns: list[str] | None = None) -> Iterator[tuple[int, Any]]:
+    """Every stretch of every shard, with the row at which it begins."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    first = 0
+    for shard in shards:
+        with parquet.ParquetFile(shard) as file:
+            for batch in file.iter_batches(batch_size=1_000, columns=columns):
+                table = pa.Table.from_batches([batch])
+                yield first, table
+                first += len(table)
+
+
+def _shingles(shards: list[Path], rows: NDArray[np.int64], words: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Shingle sets of some documents, read from the shards that hold them."""
+    from lavra.corpus.duplicates.shingles import shingle_sets
+    from lavra.corpus.quality.batch import buffers
+
+    parts, sizes = [np.zeros(0, np.uint32)], [np.zeros(1, np.int64)]
+    for first, table in _tables(shards, ["text"]):
+        here = rows[(rows >= first) & (rows < first + len(table))] - first
+        if len(here):
+            flat, ends = shingle_sets(*buffers(table["text"]), here, words)
+            parts.append(flat)
+            sizes.append(np.diff(ends))
+    return np.concatenate(parts), np.cumsum(np.concatenate(sizes))
+
+
+def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    out.mkdir(parents=True, exist_ok=True)
+    stays = decision.stays
+    partial = out / f"{FILE_NAME}.partial"
+    with parquet.ParquetWriter(partial, schema(), compression="zstd", compression_level=3) as writer:
+        for first, table in _tables(shards):
+            kept = table.filter(pa.array(stays[first : first + len(table)]))
+            if len(kept):
+                hashes = kept["_hash"]
+                kept = kept.select(schema().names)
+                kept = kept.set_column(kept.schema.get_field_index("hash"), "hash", hashes)
+                writer.write_table(kept.cast(schema()))
+    os.replace(partial, out / FILE_NAME)
+    gone = np.flatnonzero(~stays)
+    dropped = pa.table(
+        {
+            "source": pa.array([facts.sources[row] for row in gone], pa.string()),
+            "licence": pa.array([facts.licences[row] for row in gone], pa.string()),
+            "language": pa.array([facts.languages[row] for row in gone], pa.string()),
+            "bytes": pa.array(facts.characters[gone], pa.int64()),
+            "stage": pa.array([decision.stage[row] for row in gone], pa.string()),
+            "reason": pa.array([decision.reason[row] for row in gone], pa.string()),
+        }
+    )
+    parquet.write_table(dropped, out / DROPPED, compression="zstd")
+
+
+def _report(
+    facts: Facts, decision: Decision, tally: dict[str, Any], settings: Cleaning, seconds: float
+) -> CleaningReport:
+    left = np.ones(len(facts), bool)
+    stages = []
+    for name in STAGES:
+        if not settings.has(name):
+            continue
+        here = np.array([stage == name for stage in decision.stage], bool)
+        reasons: Counter[str] = Counter()
+        for row in np.flatnonzero(here).tolist():
+            reasons.update(_kinds(name, facts, row, decision.reason[row]))
+        stages.append(
+            StageReport(
+                name=name,
+                documents_in=int(left.sum()),
+                bytes_in=int(facts.characters[left].sum()),
+                documents_dropped=int(here.sum()),
+                bytes_dropped=int(facts.characters[here].sum()),
+                reasons=dict(reasons.most_common()),
+                seconds=round(tally["seconds"].get(name, 0.0), 3),
+            )
+        )
+        left &= ~here
+    broken: Counter[str] = Counter(rule for rules in facts.broken for rule in rules)
+    return CleaningReport(
+        documents_in=len(facts),
+        documents_kept=int(left.sum()),
+        bytes_in=int(facts.characters.sum()),
+        bytes_kept=int(facts.characters[left].sum()),
+        stages=tuple(stages),
+        rules=dict(broken.most_common()),
+        personal=dict(tally["personal"].most_common()),
+        changes=dict(tally["changes"].most_common()),
+        languages=_counts(facts.languages, left),
+        licences=_counts([licence or "none stated" for licence in facts.licences], left),
+        clusters=decision.clusters,
+        contaminated={
+            source: item for source, item in zip(facts.sources, facts.overlapped, strict=True) if item is not None
+        },
+        seconds=round(seconds, 3),
+    )
+
+
+def _kinds(stage: str, facts: Facts, row: int, reason: str) -> list[str]:
+    """What a drop is counted under."""
+    if stage == "quality":
+        return facts.broken[row]
+    if stage == "licence":
+        return [facts.licences[row] or "none stated"]
+    if stage == "contamination":
+        return [(facts.overlapped[row] or "").rpartition("#")[0]]
+    return [stage]
+
+
+def _counts(values: list[str], where: NDArray[np.bool_]) -> dict[str, int]:
+    return dict(Counter(value for value, here in zip(values, where.tolist(), strict=True) if here).most_common())

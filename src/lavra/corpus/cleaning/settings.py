@@ -1,0 +1,94 @@
+"""What is done to a corpus before a model is trained on it. Every default suits documents of an organisation."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, cast
+
+from lavra.errors import LavraError
+
+STAGES = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination")
+"""The stages in their order. Those that drop come in this order in a report: a document is dropped by the first."""
+
+THRESHOLDS = {"gopher_quality.min_alpha_words": 0.5}
+"""The rules' reference code counts marks as words: with the published 0.8, a tenth of Wikipedia's paragraphs and all of
+a manual with tables and commands would go."""
+RULE_SETS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
+Kept = Literal["longest", "newest", "licence"]
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """The settings of one cleaning."""
+
+    stages: tuple[str, ...] = STAGES
+    languages: tuple[str, ...] = ("pt", "es", "en")
+    other_languages: Literal["keep", "drop"] = "drop"
+    """What happens to documents in none of ``languages``; those too short to tell are kept."""
+    rules: tuple[str, ...] = ("gopher_quality", "gopher_repetition")
+    """Rule sets a document has to pass. FineWeb's and C4's were made for pages of the web: the one drops a manual for a
+    line that comes twice, the other whatever has a curly bracket."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Thresholds to change, by ``<set>.<rule>`` (see ``lavra.corpus.quality.rules``); `THRESHOLDS` hold otherwise."""
+    personal: Literal["replace", "drop", "report"] = "replace"
+    personal_kinds: tuple[str, ...] | None = None
+    """Kinds of personal data; None: all that are known."""
+    personal_patterns: dict[str, str] = field(default_factory=dict)
+    """The user's own kinds: a regular expression by name."""
+    shingle_words: int = 5
+    bands: int = 20
+    rows: int = 6
+    similarity: float = 0.8
+    """Jaccard similarity from which two documents are near-duplicates."""
+    keep: Kept = "longest"
+    """Which document of a cluster stays; where that is equal, the one that comes first."""
+    evaluation_sets: dict[str, str] = field(default_factory=dict)
+    """Files with evaluation items, by name: documents that hold one are dropped."""
+    overlap: int = 13
+    """Words in a row that a document must share with an evaluation item."""
+    contaminated: Literal["drop", "flag"] = "drop"
+    licences: tuple[str, ...] = ("*",)
+    """SPDX identifiers that may be trained on; ``*`` stands for any text in one."""
+    unlicensed: Literal["keep", "drop"] = "drop"
+    """What happens to documents that state no licence."""
+
+    def __post_init__(self) -> None:
+        for name, values, known in (
+            ("stages", self.stages, STAGES),
+            ("rules", self.rules, RULE_SETS),
+        ):
+            if unknown := [value for value in values if value not in known]:
+                raise LavraError(f"{name} has no {unknown[0]!r}: choose from {', '.join(known)}")
+        if not 0 < self.similarity <= 1:
+            raise LavraError(f"similarity is a share between 0 and 1, not {self.similarity}")
+        for name in ("shingle_words", "bands", "rows", "overlap"):
+            if getattr(self, name) < 1:
+                raise LavraError(f"{name} is 1 or more, not {getattr(self, name)}")
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is switched on."""
+        return stage in self.stages
+
+    def may_train(self, licence: str | None) -> bool:
+        """Whether the policy lets a document with this licence be trained on."""
+        if licence is None:
+            return self.unlicensed == "keep"
+        return any(fnmatch.fnmatchcase(licence.lower(), pattern.lower()) for pattern in self.licences)
+
+    def rule_sets(self) -> list[Any]:
+        """The rule sets that are switched on, with the thresholds as set. Raises LavraError for an unknown rule."""
+        from lavra.corpus.quality import rules
+
+        made = []
+        known: list[str] = []
+        thresholds = {**THRESHOLDS, **self.thresholds}
+        for kind, name in rules.NAMES.items():
+            own = {field.name for field in fields(kind)}
+            known += [f"{name}.{rule}" for rule in sorted(own)]
+            changed = {key.split(".", 1)[1]: value for key, value in thresholds.items() if key.split(".", 1)[0] == name}
+            if set(changed) <= own and name in self.rules:
+                made.append(replace(kind(), **cast(Any, changed)))
+        if unknown := sorted(set(self.thresholds) - set(known)):
+            raise LavraError(f"there is no rule {unknown[0]!r}: choose from {', '.join(known)}")
+        return made

@@ -1,0 +1,196 @@
+"""``corpus clean``: a corpus to train on out of the workspace's corpus, with its account; and comparing two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lavra.errors import LavraError
+from lavra.store import Artifact, Draft
+from lavra.store.manifest import recipe_hash
+from lavra.workspace.workspace import Progress, Workspace, silent
+
+if TYPE_CHECKING:
+    from lavra.corpus.cleaning.report import CleaningReport
+    from lavra.corpus.cleaning.settings import Cleaning
+    from lavra.corpus.document import Document
+
+CLEANER = 1
+"""Raised when a stage would make something else of the same document, so that nothing old is found in its place."""
+NAME = "clean"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """``found``: the same had been made before."""
+
+    artifact: Artifact
+    report: CleaningReport
+    found: bool
+
+
+def cleaning_settings(workspace: Workspace, **flags: Any) -> Cleaning:
+    """``[corpus]`` of ``lavra.toml``, with what flags say on top; paths lie beside the file."""
+    from lavra.corpus.cleaning.settings import Cleaning
+
+    values = workspace.settings.corpus.model_dump()
+    values.update({name: value for name, value in flags.items() if value is not None})
+    values["languages"] = workspace.settings.documents.languages
+    values["evaluation_sets"] = {
+        name: str(path if Path(path).is_absolute() else workspace.root / path)
+        for name, path in values["evaluation_sets"].items()
+    }
+    return Cleaning(**values)
+
+
+def clean(
+    workspace: Workspace,
+    settings: Cleaning,
+    *,
+    corpus: str | None = None,
+    name: str = NAME,
+    progress: Progress = silent,
+) -> Cleaned:
+    """Clean the workspace's corpus (or the one with this id or name) and keep the result as ``name``.
+
+    A cleaning that was stopped is continued. Raises LavraError where there is no corpus, where nothing at all would
+    stay, or where a setting is wrong.
+    """
+    from lavra.corpus.cleaning.report import load_cleaning
+    from lavra.corpus.cleaning.run import clean_corpus
+
+    source = workspace.store.get(corpus) if corpus else workspace.corpus()
+    if source is None:
+        raise LavraError("there is nothing to clean yet: run `lavra ingest FOLDER` first.")
+    if source.manifest.kind != "corpus" or source.manifest.erased is not None:
+        raise LavraError(f"{source.id} is no corpus that could be read: give a corpus of the store.")
+    settings.rule_sets()
+    recipe = {**json.loads(json.dumps(asdict(settings))), "cleaner": CLEANER}
+    recipe["evaluation_sets"] = {
+        set_name: _hash(Path(path)) for set_name, path in sorted(settings.evaluation_sets.items())
+    }
+    inputs = {"corpus": source.id}
+    work = workspace.store.root / "runs" / f"clean-{recipe_hash('corpus', inputs, recipe)}"
+    made: list[CleaningReport] = []
+
+    def build(draft: Draft) -> None:
+        report = clean_corpus(
+            source.path,
+            draft.path,
+            settings,
+            work,
+            progress=lambda done, total, label: progress("Cleaning", done, total),
+        )
+        if not report.documents_kept:
+            worst = max(report.stages, key=lambda stage: stage.documents_dropped)
+            if worst.name == "licence" and settings.unlicensed == "drop" and "none stated" in worst.reasons:
+                raise LavraError(
+                    f"nothing would stay: {worst.reasons['none stated']} of {report.documents_in} documents state no "
+                    "licence, and what states none is not trained on. Say whose it is with `lavra ingest --licence`, "
+                    "or decide that it may be with --unlicensed keep."
+                )
+            raise LavraError(
+                f"nothing would stay of {report.documents_in} documents, {worst.documents_dropped} are dropped by the "
+                f"stage {worst.name!r}: switch it off with --without {worst.name}, or change [corpus] in lavra.toml."
+            )
+        draft.metrics.update(
+            documents=report.documents_kept,
+            bytes=report.bytes_kept,
+            dropped=report.documents_in - report.documents_kept,
+        )
+        draft.licences.extend(licence for licence in report.licences if licence != "none stated")
+        made.append(report)
+
+    with workspace.alone("clean"):
+        artifact = workspace.store.make("corpus", inputs, recipe, build)
+        workspace.store.set_ref(name, artifact.id)
+    shutil.rmtree(work, ignore_errors=True)
+    return Cleaned(artifact, made[0] if made else load_cleaning(artifact.path), found=not made)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise LavraError(f"the evaluation set {path} cannot be read: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed between two corpora. A document is the same one where its source is."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    """Sources whose text is another."""
+    same: int
+    characters: tuple[int, int]
+    languages: dict[str, tuple[int, int]]
+    licences: dict[str, tuple[int, int]]
+
+
+def difference(workspace: Workspace, before: str, after: str) -> Difference:
+    """What changed from one corpus of the store to another. Raises LavraError where one is no corpus."""
+    sides = [_contents(workspace, name) for name in (before, after)]
+    (left, left_counts), (right, right_counts) = sides
+    both = left.keys() & right.keys()
+    changed = sorted(source for source in both if left[source] != right[source])
+    return Difference(
+        added=tuple(sorted(right.keys() - left.keys())),
+        removed=tuple(sorted(left.keys() - right.keys())),
+        changed=tuple(changed),
+        same=len(both) - len(changed),
+        characters=(left_counts["characters"].total(), right_counts["characters"].total()),
+        languages=_together(left_counts["languages"], right_counts["languages"]),
+        licences=_together(left_counts["licences"], right_counts["licences"]),
+    )
+
+
+def _contents(workspace: Workspace, name: str) -> tuple[dict[str, str], dict[str, Counter[str]]]:
+    from lavra.corpus.ingest import load_documents
+
+    artifact = workspace.store.get(name)
+    if artifact.manifest.kind != "corpus" or artifact.manifest.erased is not None:
+        raise LavraError(f"{artifact.id} is no corpus that could be read: give two corpora of the store.")
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("languages", "licences", "characters")}
+    hashes = {}
+    for document in load_documents(artifact.path):
+        hashes[document.source] = document.hash
+        counts["languages"][document.language] += 1
+        counts["licences"][document.licence or "none stated"] += 1
+        counts["characters"]["all"] += len(document.text)
+    return hashes, counts
+
+
+def _together(left: Counter[str], right: Counter[str]) -> dict[str, tuple[int, int]]:
+    names = sorted(left.keys() | right.keys(), key=lambda name: (-max(left[name], right[name]), name))
+    return {name: (left[name], right[name]) for name in names if left[name] != right[name]}
+
+
+def explain(workspace: Workspace, source: Path, settings: Cleaning) -> list[tuple[Document, list[tuple[str, str]]]]:
+    """What every stage makes of each document of a file: ``(stage, sentence)`` in order; nothing is written.
+
+    Duplicates are looked for in the workspace's corpus. Raises LavraError where the file cannot be read.
+    """
+    from lavra.corpus.cleaning.explaining import explained
+    from lavra.corpus.ingest import load_documents
+    from lavra.corpus.reading import read_paths
+    from lavra.corpus.walking import Skipped
+
+    if not source.exists():
+        raise LavraError(f"{source} does not exist: give a file that `lavra ingest` could read.")
+    documents = []
+    for item in read_paths([source], workspace.read_settings()):
+        if isinstance(item, Skipped):
+            raise LavraError(f"{item.source} is not read: {item.reason}.")
+        documents.append(item)
+    if not documents:
+        raise LavraError(f"{source} holds no document that could be read: give a file, not an empty folder.")
+    corpus = workspace.corpus()
+    others = list(load_documents(corpus.path)) if corpus else []
+    return [(document, explained(document, others, settings)) for document in documents]

@@ -1,0 +1,253 @@
+"""A corpus is cleaned for training: every stage drops what it should, says so, and a killed cleaning continues."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("daft")
+pytest.importorskip("numba")
+pytest.importorskip("stdnum")
+pytest.importorskip("ftfy")
+import pyarrow.parquet as parquet
+
+from lavra.corpus.cleaning.report import CleaningReport, load_cleaning
+from lavra.corpus.cleaning.run import clean_corpus
+from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.document import Document, Span
+from lavra.corpus.ingest import load_documents
+from lavra.corpus.storage import FILE_NAME, CorpusWriter
+from lavra.errors import LavraError
+
+TOPICS = (
+    ("orçamento", "despesas", "conselho"),
+    ("biblioteca", "livros", "leitores"),
+    ("hospital", "consultas", "médicos"),
+    ("escola", "turmas", "professores"),
+    ("museu", "obras", "visitantes"),
+    ("porto", "navios", "contentores"),
+)
+
+
+def prose(number: int) -> str:
+    """A page of Portuguese that breaks no rule and is like no other."""
+    one, two, three = TOPICS[number % len(TOPICS)]
+    year = ("primavera", "verão", "outono", "inverno")[number % 4]
+    return (
+        f"A direção discutiu na {year} o estado da casa, e o relatório sobre {one} foi aprovado sem votos contra. "
+        f"Depois de ouvir os responsáveis por {two}, a comissão pediu que os dados fossem revistos até ao fim do mês. "
+        f"Não se chegou a acordo quanto a {three}, porque faltavam elementos que só o arquivo central podia fornecer. "
+        f"Ficou decidido que a próxima reunião do grupo {number} trataria de {one} com mais tempo, em local a indicar."
+    )
+
+
+def document(name: str, text: str, **fields: object) -> Document:
+    values: dict[str, object] = {"licence": "CC-BY-4.0", "language": "pt", **fields}
+    return Document(source=f"docs/{name}", text=text, **values)  # type: ignore[arg-type]
+
+
+def corpus(place: Path, documents: list[Document]) -> Path:
+    with CorpusWriter(place / FILE_NAME) as writer:
+        for each in documents:
+            writer.add(each, "docs")
+    return place
+
+
+EXAM = "Qual das seguintes afirmações sobre a fotossíntese das plantas verdes está correta segundo o texto que leu?"
+GERMAN = (
+    "Der Ausschuss hat den Bericht über die Lage des Hauses ohne Gegenstimme gebilligt. Nachdem die Zuständigen gehört "
+    "worden waren, bat man darum, sämtliche Angaben bis zum Monatsende noch einmal zu prüfen. Eine Einigung kam nicht "
+    "zustande, weil wichtige Unterlagen fehlten, die nur das Archiv liefern konnte. Beim nächsten Treffen soll dafür "
+    "mehr Zeit bleiben, und der Ort wird allen Beteiligten noch rechtzeitig bekannt gegeben werden."
+)
+
+
+LENIENT = {"gopher_quality.min_words": 1, "gopher_quality.min_stop_words": 0}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    longer = prose(0) + " O texto foi lido em voz alta e ninguém pediu a palavra."
+    return corpus(
+        tmp_path / "source",
+        [
+            document("good.md", prose(0)),
+            document("better.md", longer),
+            document("copy.md", prose(1)),
+            document("original.md", prose(1)),
+            document("secret.md", prose(1), roles=("legal",)),
+            document("short.md", "Demasiado curto."),
+            document("german.md", GERMAN),
+            document("unlicensed.md", prose(2), licence=None),
+            document("person.md", prose(3) + " Contacto: CPF 529.982.247-25, maria@exemplo.com.br."),
+            document("mojibake.md", prose(4).encode().decode("latin-1")),
+            document("exam.md", prose(5) + " " + EXAM),
+        ],
+    )
+
+
+def cleaned(
+    source: Path, tmp_path: Path, **changes: object
+) -> tuple[dict[str, Document], CleaningReport, dict[str, str]]:
+    settings = replace(Cleaning(), **changes)  # type: ignore[arg-type]
+    out = tmp_path / "out"
+    report = clean_corpus(source, out, settings, tmp_path / "work")
+    dropped = parquet.read_table(out / "dropped.parquet").to_pylist()
+    kept = {each.source.removeprefix("docs/"): each for each in load_documents(out)}
+    assert load_cleaning(out) == report
+    return kept, report, {row["source"].removeprefix("docs/"): row["reason"] for row in dropped}
+
+
+def test_each_stage_drops_what_it_should_and_says_why(source: Path, tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text('{"id": 7, "question": "' + EXAM + '"}\n', encoding="utf-8")
+    kept, report, dropped = cleaned(source, tmp_path, evaluation_sets={"exam": str(exam)})
+    assert set(kept) == {"better.md", "copy.md", "secret.md", "person.md", "mojibake.md"}
+    assert dropped == {
+        "good.md": dropped["good.md"],
+        "original.md": "it has the same text as docs/copy.md",
+        "short.md": dropped["short.md"],
+        "german.md": "it is in none of pt, es, en",
+        "unlicensed.md": "it states no licence",
+        "exam.md": "it holds the evaluation item exam#0",
+    }
+    assert dropped["good.md"].endswith("% like docs/better.md, which stays")
+    assert "gopher_quality.min_words" in dropped["short.md"]
+    assert report.documents_in == 11
+    assert report.documents_kept == 5
+    dropping = {stage.name: stage.documents_dropped for stage in report.stages if stage.documents_dropped}
+    stages = ("licence", "language", "quality", "exact", "near", "contamination")
+    assert dropping == dict.fromkeys(stages, 1)
+    assert report.clusters == {"docs/better.md": ["docs/good.md"]}
+    assert report.personal == {"cpf": 1, "email": 1}
+    assert report.bytes_kept == report.bytes_in - sum(stage.bytes_dropped for stage in report.stages)
+
+
+def test_what_stays_is_mended_and_holds_no_personal_data(source: Path, tmp_path: Path) -> None:
+    kept, _, _ = cleaned(source, tmp_path)
+    assert kept["person.md"].text.endswith("Contacto: CPF [CPF], [EMAIL].")
+    assert kept["mojibake.md"].text == prose(4)
+    assert kept["mojibake.md"].hash == hashlib.sha256(prose(4).encode()).hexdigest()
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert b"maria@" not in written
+    assert "529.982" not in (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+
+
+def test_a_document_for_other_readers_is_another_document(source: Path, tmp_path: Path) -> None:
+    kept, _, _ = cleaned(source, tmp_path)
+    assert kept["secret.md"].text == kept["copy.md"].text
+    assert kept["secret.md"].roles == ("legal",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"unlicensed": "keep"}, {"unlicensed.md"}),
+        ({"other_languages": "keep"}, {"german.md"}),
+        ({"rules": ("gopher_quality",), "thresholds": LENIENT}, {"short.md"}),
+        ({"stages": ("exact", "licence", "language", "quality")}, {"good.md"}),
+        ({"personal": "drop"}, {"-person.md"}),
+        ({"licences": ("MIT",)}, {"-better.md", "-copy.md", "-secret.md", "-person.md", "-mojibake.md", "-exam.md"}),
+    ],
+)
+def test_every_setting_does_what_it_says(
+    source: Path, tmp_path: Path, changes: dict[str, object], more: set[str]
+) -> None:
+    usual = {"better.md", "copy.md", "secret.md", "person.md", "mojibake.md", "exam.md"}
+    kept, _, _ = cleaned(source, tmp_path, **changes)
+    assert set(kept) == (usual | {name for name in more if name[0] != "-"}) - {name[1:] for name in more}
+
+
+def test_places_in_a_text_move_with_it(tmp_path: Path) -> None:
+    text = "Título  \n\n\n\n" + prose(0) + "\n\nFim de maria@exemplo.com.br\n" + prose(1)
+    end = text.index("\n", text.index("Fim"))
+    spans = (Span("heading", 0, 6, "Título", 1), Span("heading", text.index("Fim"), end, "Fim", 2))
+    source = corpus(tmp_path / "source", [document("a.md", text, spans=spans)])
+    kept, _, _ = cleaned(source, tmp_path, stages=("normalise", "personal"))
+    there = kept["a.md"]
+    assert [there.text[span.start : span.end] for span in there.spans] == ["Título", "Fim de [EMAIL]"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"thresholds": {"gopher_quality.min_wordz": 3.0}}, "no rule 'gopher_quality.min_wordz'"),
+        ({"evaluation_sets": {"x": "/nowhere.jsonl"}}, "nowhere.jsonl cannot be read"),
+        ({"personal_kinds": ("shoes",)}, "not a kind of personal data"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    source: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(LavraError, match=said):
+        cleaned(source, tmp_path, **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_stages_and_rules_are_refused() -> None:
+    with pytest.raises(LavraError, match="stages has no 'polish'"):
+        Cleaning(stages=("polish",))
+    with pytest.raises(LavraError, match="rules has no 'gofer'"):
+        Cleaning(rules=("gofer",))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from lavra.corpus.cleaning import run
+from lavra.corpus.cleaning.settings import Cleaning
+run._SHARD_BYTES = 1
+place = Path(sys.argv[1])
+done = run.clean_corpus(place / "source", place / sys.argv[2], Cleaning(unlicensed="keep"), place / sys.argv[3],
+    progress=lambda at, of, what: (print(at, flush=True), sys.argv[4] == str(at) and __import__("os")._exit(9)))
+"""
+
+
+def _many(place: Path, count: int = 240) -> None:
+    import lavra.corpus.storage as storage
+
+    kept, storage._GROUP_ROWS = storage._GROUP_ROWS, 60
+    try:
+        corpus(
+            place / "source",
+            [document(f"{i}.md", prose(i) + f" Ata número {i}: {chr(97 + i % 26) * 3}.") for i in range(count)],
+        )
+    finally:
+        storage._GROUP_ROWS = kept
+
+
+def _run(place: Path, out: str, work: str, stop: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(place), out, work, stop]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=300, check=False)
+
+
+def _bytes(place: Path, out: str) -> dict[str, bytes]:
+    return {name: (place / out / name).read_bytes() for name in (FILE_NAME, "dropped.parquet")}
+
+
+def test_a_killed_cleaning_continues_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    _many(tmp_path)
+    assert _run(tmp_path, "whole", "work-a").returncode == 0
+    assert _run(tmp_path, "again", "work-b", stop="2").returncode == 9
+    assert not (tmp_path / "again").exists()
+    treated = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work-b").glob("*.parquet")}
+    assert len(treated) == 2
+    assert _run(tmp_path, "again", "work-b").returncode == 0
+    assert all((tmp_path / "work-b" / name).stat().st_mtime_ns == at for name, at in treated.items())
+    assert _bytes(tmp_path, "again") == _bytes(tmp_path, "whole")
+
+
+def test_a_cluster_of_two_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    _many(tmp_path)
+    assert _run(tmp_path, "here", "work-a").returncode == 0
+    done = _run(tmp_path, "there", "work-b", LAVRA_RUNNER="ray")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Started a local Ray instance" in done.stderr
+    assert _bytes(tmp_path, "there") == _bytes(tmp_path, "here")
