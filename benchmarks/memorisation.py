@@ -3,11 +3,11 @@
 Traps and canaries are put into Portuguese help pages 1, 10, 100 and 1,000 times (`lavra traps`). A small Llama is
 trained on that from scratch, once, and a second one, the reference, on other pages without traps; then the first is
 asked what it shows (`lavra memorisation`). Printed are the AUC of each measure by repetitions, against twins that a
-coin left out, the exposure of canaries, and what is extracted; with --out, the table and the plot as well.
+coin left out, the exposure of canaries, and what is extracted; and the same is asked of pages that were read once.
 
-    python benchmarks/memorisation.py [--data ../shared/data] [--place DIR] [--out docs/results]
+    python benchmarks/memorisation.py [--data ../shared/data] [--place DIR] [--svg plot.svg]
 
-With --place a run that was stopped goes on where it was. About 10 minutes on 2 idle cores.
+With --place a run that was stopped goes on where it was. About 6 minutes on one core, with 6 MB of pages.
 """
 
 from __future__ import annotations
@@ -150,12 +150,12 @@ def _ask_about_pages(here: Workspace, model: Path, place: Path, own: Sequence[st
 
 
 def main() -> None:
-    """Print the tables; write them where asked to."""
+    """Print the tables, and draw the plot where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--place", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--megabytes", type=float, default=8.0)
+    parser.add_argument("--svg", type=Path)
+    parser.add_argument("--megabytes", type=float, default=6.0)
     parser.add_argument("--repetitions", default="1,10,100,1000")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--words", type=int, default=16)
@@ -192,9 +192,9 @@ def main() -> None:
     print(f"measured in {time.perf_counter() - began:.0f} s on {platform.processor() or platform.machine()}, "
           f"{torch.get_num_threads()} threads\n", flush=True)  # fmt: skip
     print(report(done.results))
+    if options.svg:
+        options.svg.write_text(plot(done.results["register"]), "utf-8")
     _ask_about_pages(here, model, place, own, [next(texts) for _ in range(61)])
-    if options.out:
-        (options.out / "memorisation.svg").write_text(plot(done.results["register"]), "utf-8")
 
 
 if __name__ == "__main__":
