@@ -83,7 +83,9 @@ class Plan:
             "sha256": self.generator.model.sha256,
             "seal": self.register.seal if self.register else None,
             "files": dict(self.hashes),
-            "settings": asdict(self.settings),
+            "prefix": self.settings.prefix,
+            "tried": self.settings.tried if self.register else None,
+            "gap": asdict(self.settings.gap) if self.document else None,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
 
