@@ -100,7 +100,7 @@ def cleaned(
     report = clean_corpus(source, out, settings, tmp_path / "work")
     dropped = parquet.read_table(out / "dropped.parquet").to_pylist()
     kept = {each.source.removeprefix("docs/"): each for each in load_documents(out)}
-    assert load_cleaning(out) == report
+    assert load_cleaning(out).markdown() == report.markdown()
     return kept, report, {row["source"].removeprefix("docs/"): row["reason"] for row in dropped}
 
 
@@ -251,3 +251,23 @@ def test_a_cluster_of_two_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Started a local Ray instance" in done.stderr
     assert _bytes(tmp_path, "there") == _bytes(tmp_path, "here")
+
+
+def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path) -> None:
+    _, report, _ = cleaned(source, tmp_path, unlicensed="keep", balance="licences", balance_alpha=0.0)
+    made_of = report.representation
+    assert {name: tuple(sizes) for name, sizes in made_of["languages"].items()} == {"pt": (7, text_bytes(tmp_path))}
+    assert set(made_of["licences"]) == {"CC-BY-4.0", "none stated"}
+    shares = {name: size for name, (_, size) in made_of["licences"].items()}
+    weighed = [report.mixture[name] * size for name, size in shares.items()]
+    assert weighed[0] == pytest.approx(weighed[1], rel=1e-3)  # alpha 0: both parts are seen alike
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "Near-duplicates" in page
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "to be filled in by the provider" in summary
+    assert "documents without a licence are kept, by the policy" in summary
+
+
+def text_bytes(tmp_path: Path) -> int:
+    return sum(len(each.text.encode()) for each in load_documents(tmp_path / "out"))

@@ -103,7 +103,10 @@ def clean(
             bytes=report.bytes_kept,
             dropped=report.documents_in - report.documents_kept,
         )
-        draft.licences.extend(licence for licence in report.licences if licence != "none stated")
+        if report.mixture:
+            draft.metrics["mixture"] = report.mixture
+        stated = report.representation.get("licences", {})
+        draft.licences.extend(licence for licence in stated if licence != "none stated")
         made.append(report)
 
     with workspace.alone("clean"):

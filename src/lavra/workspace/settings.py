@@ -75,6 +75,8 @@ class CorpusSection(Section):
     contaminated: Literal["drop", "flag"] = "drop"
     licences: tuple[str, ...] = ("*",)
     unlicensed: Literal["keep", "drop"] = "drop"
+    balance: str | None = None
+    balance_alpha: float = Field(default=0.5, ge=0, le=1)
 
 
 LIMITS = tuple(name for name in DocumentsSection.model_fields if name.startswith(("max_", "worker", "seconds_")))
@@ -215,6 +217,8 @@ name = {{name}}
 # evaluation_sets = {{ exam = "exam.jsonl" }}                    # documents that hold an item of these are dropped
 # overlap = 13                     # words in a row that are shared with an item
 # contaminated = "drop"            # or "flag"
+# balance = "languages"            # weights for training; or "dialects", "sources", "licences", "years", "topics"
+# balance_alpha = 0.5              # 0 makes the parts equal, 1 leaves them as they are
 
 [index]
 # target = 220                     # size of a chunk, in tokens of the embedder

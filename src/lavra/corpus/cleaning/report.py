@@ -10,7 +10,7 @@ from typing import Any
 from lavra.errors import LavraError
 
 _SHOWN = 12
-_TITLES = {
+TITLES = {
     "licence": "Licence policy",
     "normalise": "Normalised",
     "language": "Language",
@@ -51,12 +51,15 @@ class CleaningReport:
     """Finds of each kind of personal data. The values are nowhere."""
     changes: dict[str, int]
     """Documents that each step of normalising changed."""
-    languages: dict[str, int]
-    licences: dict[str, int]
     clusters: dict[str, list[str]] = field(default_factory=dict)
     """Near-duplicates that were dropped, by the document that stays for them."""
     contaminated: dict[str, str] = field(default_factory=dict)
     """Documents that hold an evaluation item, and which."""
+    representation: dict[str, Any] = field(default_factory=dict)
+    """What the documents that stay are made of: `lavra.corpus.representation.counting.Representation` as data, with the
+    reference shares of groups of people."""
+    mixture: dict[str, float] = field(default_factory=dict)
+    """How many times as often a document of each part is to be drawn, where a balance is set."""
     seconds: float = 0.0
 
     def markdown(self) -> str:
@@ -73,17 +76,21 @@ class CleaningReport:
         ]
         for stage in self.stages:
             lines.append(
-                f"| {_TITLES[stage.name]} | {stage.documents_in:,} | {stage.documents_dropped:,} | "
+                f"| {TITLES[stage.name]} | {stage.documents_in:,} | {stage.documents_dropped:,} | "
                 f"{stage.bytes_dropped / 1e6:,.2f} | {stage.seconds:,.1f} |"
             )
         for stage in self.stages:
             if stage.reasons and len(stage.reasons) > 1:
-                lines += _table(f"Dropped by {_TITLES[stage.name].lower()}", stage.reasons)
+                lines += _table(f"Dropped by {TITLES[stage.name].lower()}", stage.reasons)
         lines += _table("Every rule that a document breaks", self.rules)
         lines += _table("Personal data found (and, where set so, replaced)", self.personal)
         lines += _table("Documents changed by normalising", self.changes)
-        lines += _table("Languages kept", self.languages)
-        lines += _table("Licences kept", self.licences)
+        for name in ("languages", "dialects", "sources", "licences", "topics", "years", "lengths"):
+            counts = {part: documents for part, (documents, _) in self.representation.get(name, {}).items()}
+            lines += _table(f"{name.capitalize()} kept", counts)
+        if self.mixture:
+            lines += ["", "## Mixture weights", "", "| | weight |", "|---|---:|"]
+            lines += [f"| {name.replace('|', '/')} | {weight:.3f} |" for name, weight in self.mixture.items()]
         if self.clusters:
             sizes = {source: len(others) + 1 for source, others in self.clusters.items()}
             largest = dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
@@ -106,7 +113,10 @@ def _table(title: str, counts: dict[str, int]) -> list[str]:
 
 
 def write_report(report: CleaningReport, out: Path) -> None:
-    """``report.json`` and ``report.md`` into ``out``."""
+    """``report.json``, ``report.md`` and ``report.html`` into ``out``."""
+    from lavra.corpus.cleaning.page import page
+
+    (out / "report.html").write_text(page(report), encoding="utf-8")
     (out / "report.json").write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(report.markdown(), encoding="utf-8")
 

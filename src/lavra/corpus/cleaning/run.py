@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from lavra.corpus.cleaning.batch import TIMED
 from lavra.corpus.cleaning.deciding import Decision, Facts, decide
 from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
-from lavra.corpus.storage import FILE_NAME, open_corpus, schema
+from lavra.corpus.cleaning.summary import write_summary
+from lavra.corpus.storage import FILE_NAME, load_documents, open_corpus, schema
 
 DROPPED = "dropped.parquet"
-_SHARD_BYTES = 16_000_000
+_SHARD_BYTES = 8_000_000
 """Text of a shard: what is in memory at once, several times over."""
 
 Progress = Callable[[int, int, str], None]
@@ -56,9 +58,29 @@ def clean_corpus(
     facts, tally = _facts(shards)
     decision = decide(facts, settings, lambda rows: _shingles(shards, rows, settings.shingle_words))
     _write(shards, facts, decision, out)
-    report = _report(facts, decision, tally, settings, time.perf_counter() - began)
+    made_of, mixture_weights = _representation(out, settings)
+    report = _report(facts, decision, tally, settings)
+    report = replace(
+        report, representation=made_of, mixture=mixture_weights, seconds=round(time.perf_counter() - began, 3)
+    )
     write_report(report, out)
+    write_summary(report, settings, out)
     return report
+
+
+def _representation(out: Path, settings: Cleaning) -> tuple[dict[str, Any], dict[str, float]]:
+    """What the documents that stay are made of, and the weights that balance it, where that is set."""
+    from lavra.corpus.representation.counting import count, terms
+    from lavra.corpus.representation.topics import topics
+    from lavra.corpus.representation.weighing import mixture
+
+    found, texts, sizes = count(load_documents(out))
+    found.topics = topics(texts, sizes)
+    values = asdict(found)
+    values["references"] = {kind: groups["reference"] for kind, groups in terms()["people"].items()}
+    if settings.balance is None:
+        return values, {}
+    return values, mixture({name: size for name, (_, size) in values[settings.balance].items()}, settings.balance_alpha)
 
 
 def watched_sets(settings: Cleaning) -> Any:
@@ -212,9 +234,7 @@ def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> N
     parquet.write_table(dropped, out / DROPPED, compression="zstd")
 
 
-def _report(
-    facts: Facts, decision: Decision, tally: dict[str, Any], settings: Cleaning, seconds: float
-) -> CleaningReport:
+def _report(facts: Facts, decision: Decision, tally: dict[str, Any], settings: Cleaning) -> CleaningReport:
     left = np.ones(len(facts), bool)
     stages = []
     for name in STAGES:
@@ -246,13 +266,10 @@ def _report(
         rules=dict(broken.most_common()),
         personal=dict(tally["personal"].most_common()),
         changes=dict(tally["changes"].most_common()),
-        languages=_counts(facts.languages, left),
-        licences=_counts([licence or "none stated" for licence in facts.licences], left),
         clusters=decision.clusters,
         contaminated={
             source: item for source, item in zip(facts.sources, facts.overlapped, strict=True) if item is not None
         },
-        seconds=round(seconds, 3),
     )
 
 
@@ -265,7 +282,3 @@ def _kinds(stage: str, facts: Facts, row: int, reason: str) -> list[str]:
     if stage == "contamination":
         return [(facts.overlapped[row] or "").rpartition("#")[0]]
     return [stage]
-
-
-def _counts(values: list[str], where: NDArray[np.bool_]) -> dict[str, int]:
-    return dict(Counter(value for value, here in zip(values, where.tolist(), strict=True) if here).most_common())

@@ -6,6 +6,7 @@ import fnmatch
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
+from lavra.corpus.representation.weighing import PARTS
 from lavra.errors import LavraError
 
 STAGES = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination")
@@ -27,8 +28,8 @@ class Cleaning:
     other_languages: Literal["keep", "drop"] = "drop"
     """What happens to documents in none of ``languages``; those too short to tell are kept."""
     rules: tuple[str, ...] = ("gopher_quality", "gopher_repetition")
-    """Rule sets a document has to pass. FineWeb's and C4's were made for pages of the web: the one drops a manual for a
-    line that comes twice, the other whatever has a curly bracket."""
+    """Rule sets a document has to pass. FineWeb's and C4's were made for pages of the web: the one drops a manual for
+    a line that comes twice, the other whatever has a curly bracket."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """Thresholds to change, by ``<set>.<rule>`` (see ``lavra.corpus.quality.rules``); `THRESHOLDS` hold otherwise."""
     personal: Literal["replace", "drop", "report"] = "replace"
@@ -52,6 +53,10 @@ class Cleaning:
     """SPDX identifiers that may be trained on; ``*`` stands for any text in one."""
     unlicensed: Literal["keep", "drop"] = "drop"
     """What happens to documents that state no licence."""
+    balance: str | None = None
+    """What the mixture is balanced by: one of `PARTS`."""
+    balance_alpha: float = 0.5
+    """1 leaves the parts as they are, 0 makes them equal."""
 
     def __post_init__(self) -> None:
         for name, values, known in (
@@ -60,6 +65,10 @@ class Cleaning:
         ):
             if unknown := [value for value in values if value not in known]:
                 raise LavraError(f"{name} has no {unknown[0]!r}: choose from {', '.join(known)}")
+        if self.balance is not None and self.balance not in PARTS:
+            raise LavraError(f"balance has no {self.balance!r}: choose from {', '.join(PARTS)}")
+        if not 0 <= self.balance_alpha <= 1:
+            raise LavraError(f"balance_alpha is between 0 (all parts alike) and 1 (as it is), not {self.balance_alpha}")
         if not 0 < self.similarity <= 1:
             raise LavraError(f"similarity is a share between 0 and 1, not {self.similarity}")
         for name in ("shingle_words", "bands", "rows", "overlap"):
