@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lavra.corpus.storage import load_documents
-from lavra.corpus.traps.making import TrapSettings
+from lavra.corpus.traps import grammar
+from lavra.corpus.traps.making import TrapSettings, stream
 from lavra.corpus.traps.register import Register, read_register
 from lavra.errors import LavraError
 from lavra.model.base import Model
@@ -22,21 +23,30 @@ from lavra.workspace.memorisation.saying import sentences
 from lavra.workspace.memorisation.traps import Injected, inject_traps, make_traps
 from lavra.workspace.workspace import Workspace
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "en"
 LENGTH = 128
+
+
+def pages() -> list[str]:
+    """Always the same ones: what is learned from them is not to change with anything else."""
+    draw = stream("pages")
+    return ["\n\n".join(grammar.sentence("en", 40, draw) for _ in range(8)) for _ in range(30)]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    here = Workspace.init(tmp_path_factory.mktemp("memorisation") / "house")
-    here.ingest([GUIDE])
+    root = tmp_path_factory.mktemp("memorisation")
+    (root / "pages").mkdir()
+    for number, text in enumerate(pages()):
+        (root / "pages" / f"{number:02}.txt").write_text(text, "utf-8")
+    here = Workspace.init(root / "house")
+    here.ingest([root / "pages"])
     return here
 
 
 @pytest.fixture(scope="module")
 def register(house: Workspace) -> Path:
     path = house.root / "register.json"
-    make_traps(house, path, TrapSettings((4, 24), pairs=12, canaries=2, words=16, digits=2), language="en", secret="t")
+    make_traps(house, path, TrapSettings((4, 40), pairs=12, canaries=2, words=16, digits=2), language="en", secret="t")
     return path
 
 
@@ -82,7 +92,8 @@ def models(house: Workspace, trapped: Injected, tmp_path_factory: pytest.TempPat
     """``trained``: on the corpus with traps; ``untrained``: as it began."""
     from lavra.model.writing import save_model
     from lavra.objectives.language import LanguageModel
-    from lavra.objectives.packing import Example, stream
+    from lavra.objectives.packing import Example
+    from lavra.objectives.packing import stream as pack
     from lavra.training.loader import make_loader
     from lavra.training.loop import Trainer
     from lavra.training.run import RunDirectory
@@ -98,9 +109,9 @@ def models(house: Workspace, trapped: Injected, tmp_path_factory: pytest.TempPat
         Example(np.array([0, *tokenizer.encode(document.text, parse_special=False), 0]))
         for document in load_documents(trapped.artifact.path)
     ]
-    rows = list(stream(examples, LENGTH))
+    rows = list(pack(examples, LENGTH))
     settings = TrainSettings(
-        epochs=2, batch_tokens=1024, micro_tokens=1024, learning_rate=6e-3, warmup=10, dtype="fp32"
+        epochs=3, batch_tokens=1024, micro_tokens=1024, learning_rate=6e-3, warmup=10, dtype="fp32"
     )
     loader = make_loader(rows, [LENGTH] * len(rows), settings)
     Trainer(model, LanguageModel(), loader, settings, RunDirectory(place / "run")).train()
@@ -136,15 +147,15 @@ def test_a_model_trained_on_planted_traps_is_found_out_and_an_untrained_one_is_n
     house: Workspace, register: Path, models: dict[str, str]
 ) -> None:
     found = measured(house, models["trained"], register=register, reference=models["untrained"])["register"]
-    often = {row["measure"]: row for row in found["measures"] if row["repetitions"] == 24}
+    often = {row["measure"]: row for row in found["measures"] if row["repetitions"] == 40}
     for name in ("loss", "min_k", "min_k_plus", "reference"):
         assert often[name]["p_corrected"] < 0.01, name
         assert often[name]["auc"] > 0.8, name
     seldom = {row["measure"]: row for row in found["measures"] if row["repetitions"] == 4}
     assert seldom["loss"]["auc"] < often["loss"]["auc"]
-    assert "24" in found["memorised"]
+    assert "40" in found["memorised"]
     bits = {row["repetitions"]: row["bits"] for row in found["canaries"] if row["inserted"]}
-    assert bits[24] > 3
+    assert bits[40] > 3
     assert found["sealed"]
 
     nothing = measured(house, models["untrained"], register=register)
@@ -173,7 +184,7 @@ def lines(path: Path, texts: list[str]) -> Path:
 
 
 def sides(register: Register) -> tuple[list[str], list[str]]:
-    pairs = [(a, b) for a, b in register.pairs("trap") if a.level == 24]
+    pairs = [(a, b) for a, b in register.pairs("trap") if a.level == 40]
     return [a.text for a, _ in pairs], [b.text for _, b in pairs]
 
 
@@ -237,7 +248,7 @@ def test_the_command_line_shows_tables_and_sentences(
     assert shown.exit_code == 0, shown.output
     assert "exposure, bits" in shown.output
     assert "The model was trained on what was put in, and shows it: " in shown.output
-    assert "24 times, by " in shown.output
+    assert "40 times, by " in shown.output
     asked = CliRunner().invoke(app, ["memorisation", models["trained"], "-w", str(house.root)])
     assert isinstance(asked.exception, LavraError)
 
@@ -276,10 +287,11 @@ def test_a_model_puts_like_to_like(
 
 
 def test_the_documents_that_hold_a_passage_are_named(house: Workspace) -> None:
-    passage = " ".join((GUIDE / "forget.md").read_text("utf-8").split("\n\n")[1].split()[:20])
+    passage = " ".join(pages()[7].split()[50:80])
     (found,) = sources_of(house, [passage])
-    assert found[0]["source"].endswith("forget.md")
-    assert found[0]["share"] > 0.9
+    assert found[0]["source"].endswith("07.txt")
+    assert found[0]["share"] == 1.0
+    assert len(found) == 1
 
 
 def test_traps_from_the_command_line(house: Workspace, tmp_path: Path) -> None:
@@ -298,5 +310,6 @@ def test_traps_from_the_command_line(house: Workspace, tmp_path: Path) -> None:
     checked = cli.invoke(app, ["traps", "check", str(path), "-w", str(house.root)])
     assert "The seal is whole." in checked.output
     assert "has carried this seal since" in checked.output
-    asked = cli.invoke(app, ["memorisation", "--sources", "the same command again finds it", "-w", str(house.root)])
+    asked = cli.invoke(app, ["memorisation", "--sources", pages()[3][:300], "-w", str(house.root)])
     assert asked.exit_code == 0, asked.output
+    assert "pages/03.txt" in asked.output
