@@ -97,7 +97,7 @@ def main() -> None:
     _, mine = timed(lambda: band_keys(offsets, data, n=5, bands=14, rows=8))
     signer = MinhashDedupSignature(
         tempfile.mkdtemp(),
-        MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig("sha1")),
+        MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(hash_fc="sha1")),
     )
 
     def sign() -> None:

@@ -74,6 +74,26 @@ def clean(
 
 
 @corpus_app.command()
+def classifier(
+    good: Annotated[Path, typer.Argument(help="Texts as they should be: a file or folder that could be ingested.")],
+    bad: Annotated[Path, typer.Argument(help="Texts that should be dropped.")],
+    name: Annotated[str, typer.Option(help="What it is called.")] = "quality",
+    workspace: DirectoryOption = None,
+) -> None:
+    """Train a quality classifier of your own from good and bad texts, for the quality stage of `clean`."""
+    from lavra.workspace.cleaning import train_classifier
+
+    made = train_classifier(open_workspace(workspace), good, bad, name=name)
+    said = made.manifest.metrics
+    print(
+        f"{made.id}: {said['good']} good and {said['bad']} bad texts, told apart with AUC {said['auc']:.3f} (held out)."
+    )
+    if said["auc"] < 0.8:
+        print("That is little: it would drop much that is good. Give more examples, or ones that differ more.")
+    print(f'Next: classifier = "{name}" under [corpus] in lavra.toml, then lavra corpus clean')
+
+
+@corpus_app.command()
 def diff(
     before: Annotated[str, typer.Argument(help="A corpus: its id or name.")],
     after: Annotated[str, typer.Argument(help="Another one.")],

@@ -13,11 +13,15 @@ import zipfile
 from pathlib import PurePosixPath
 
 from lavra.corpus.encoding import looks_binary
+from lavra.corpus.packing import head_of, inner_name, packing
 from lavra.corpus.parts import Unreadable
 from lavra.corpus.settings import ReadSettings
 
 HEAVY = frozenset({"pdf", "docx", "pptx", "xlsx", "odt", "epub", "html"})
 """Formats with complicated parsers: read in a worker process."""
+
+STREAMED = frozenset({"jsonl", "parquet", "warc", "mediawiki", "mbox"})
+"""Formats of many records, read one after the other: such a file may be larger than memory."""
 
 CODE = {
     ".py": "python", ".pyi": "python", ".c": "c", ".h": "c", ".cc": "cpp", ".cpp": "cpp", ".cxx": "cpp", ".hpp": "cpp",
@@ -41,9 +45,14 @@ _BY_EXTENSION = {
     ".ppsx": "pptx", ".xlsx": "xlsx", ".xlsm": "xlsx", ".odt": "odt", ".epub": "epub", ".html": "html",
     ".htm": "html", ".xhtml": "html", ".md": "markdown", ".markdown": "markdown", ".mdown": "markdown",
     ".qmd": "markdown", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv",
-    ".tab": "csv", ".eml": "mail", ".ipynb": "notebook", ".txt": "text", ".rst": "text", ".log": "text", ".tex": "text",
+    ".tab": "csv", ".eml": "mail", ".mbox": "mbox", ".parquet": "parquet",
+    ".pq": "parquet", ".warc": "warc", ".wet": "warc", ".ipynb": "notebook",
+    ".txt": "text", ".rst": "text", ".log": "text", ".tex": "text",
 }  # fmt: skip
-_SIGNED = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "odt": "OpenDocument", "epub": "EPUB"}
+_SIGNED = {
+    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "odt": "OpenDocument", "epub": "EPUB",
+    "parquet": "Parquet",
+}  # fmt: skip
 _OTHERS = (
     (b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"), (b"GIF8", "a GIF image"), (b"BM", "a bitmap image"),
     (b"II*\x00", "a TIFF image"), (b"MM\x00*", "a TIFF image"), (b"\x1f\x8b", "a gzip archive"),
@@ -51,12 +60,16 @@ _OTHERS = (
     (b"7z\xbc\xaf", "a 7-zip archive"), (b"Rar!", "a RAR archive"), (b"\x7fELF", "a program"), (b"MZ", "a program"),
     (b"ID3", "an audio file"), (b"OggS", "an audio file"), (b"fLaC", "an audio file"),
     (b"SQLite format 3", "a database"),
-    (b"PAR1", "a Parquet file"), (b"GGUF", "a model file"), (b"RIFF", "an image, audio or video file"),
+    (b"GGUF", "a model file"), (b"RIFF", "an image, audio or video file"),
 )  # fmt: skip
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MARKUP = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
 )
+_WIKI = re.compile(rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?<mediawiki[\s>]")
+_DUMP = re.compile(r"-pages-(?:articles|meta)[\w-]*\.xml")
+_MAILBOX = re.compile(rb"From \S+.* \d{2}:\d{2}.* \d{4}\r?\n(?:>From [^\n]*\n)?[!-9;-~]+:[ \t]")
+_GUTENBERG = re.compile(rb"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG", re.M)
 _ZIP_PARTS = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
 HEAD_BYTES = 8192
 
@@ -82,6 +95,10 @@ def detect(name: str, head: bytes) -> str:
     """
     promised = by_name(name)
     found = _by_signature(head)
+    if found == "parquet":
+        return found
+    if found and (inner := inner_name(name)) and packing(head) and (kind := _packed(inner, head_of(head))):
+        return kind
     if found in ("pdf", "zip", "ole"):
         if promised == "pdf" and found != "pdf":
             what = "a zip archive" if found == "zip" else "an old Office file"
@@ -95,11 +112,36 @@ def detect(name: str, head: bytes) -> str:
         raise Unreadable("unsupported", f"it is {found}: {advice}")
     if head.lstrip().startswith(b"{\\rtf"):
         raise Unreadable("unsupported", "it is a Rich Text (RTF) file: save it as DOCX or PDF")
+    if kind := _of_records(promised, head):
+        return kind
     if promised:
         return promised
     if _MARKUP.match(head):
         return "html"
     return "text"
+
+
+def _of_records(promised: str | None, head: bytes) -> str | None:
+    """Formats of corpora that are text, told by how they begin; ``promised`` is what the name says."""
+    if promised in (None, "text", "warc") and head.startswith(b"WARC/"):
+        return "warc"
+    if promised in (None, "code") and _WIKI.match(head):
+        return "mediawiki"
+    if promised in (None, "text"):
+        if _MAILBOX.match(head):
+            return "mbox"
+        if b"Project Gutenberg" in head[:300] or _GUTENBERG.search(head):
+            return "gutenberg"
+    return None
+
+
+def _packed(inner: str, head: bytes) -> str | None:
+    """The format of a compressed file's content, by its name inside and its beginning as far as that is known."""
+    promised = by_name(inner)
+    if promised in _SIGNED or (head and looks_binary(head)):
+        return None
+    # bzip2 gives nothing before a whole block is there: then the name has to do.
+    return _of_records(promised, head) or ("mediawiki" if _DUMP.search(inner) else promised)
 
 
 def _by_signature(head: bytes) -> str | None:
@@ -109,6 +151,8 @@ def _by_signature(head: bytes) -> str | None:
         return "zip"
     if head.startswith(_OLE):
         return "ole"
+    if head.startswith(b"PAR1") and looks_binary(head):
+        return "parquet"
     if not looks_binary(head):
         return None  # "BM", "MZ", "ID3" may begin a sentence
     return next((what for signature, what in _OTHERS if head.startswith(signature)), None)

@@ -49,6 +49,30 @@ class BadRecord:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A record whose content has a format of its own (a page of the web, a message): a reader has yet to read it."""
+
+    kind: str
+    data: bytes
+    about: Parts
+    """The record's name, metadata and title, which hold for what the reader makes of it; its text is empty."""
+
+    def parts(self, made: Parts) -> Parts:
+        """What the reader made, with what the record says about it."""
+        about = self.about
+        made.record = about.record
+        made.title = about.title or made.title
+        made.metadata = {**made.metadata, **about.metadata}
+        for claim in ("licence", "owner", "roles", "language"):
+            if getattr(made, claim) is None:
+                setattr(made, claim, getattr(about, claim))
+        return made
+
+
+Record = Parts | BadRecord | Inner
+
+
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _REMOVED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\ufeff\ufffe\uffff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -12,18 +12,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from lavra.corpus import readers
-from lavra.corpus.detect import HEAD_BYTES, HEAVY, detect
+from lavra.corpus.assembly import Assembly
+from lavra.corpus.detect import HEAD_BYTES, HEAVY, STREAMED, detect
 from lavra.corpus.document import Document
-from lavra.corpus.language import detect_language
-from lavra.corpus.parts import BadRecord, Parts, Unreadable
+from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import FILE_NAME, Sources
+from lavra.corpus.streaming import stream_file
 from lavra.corpus.walking import Found, Skipped, open_file, os_skipped, safe_name, walk
 from lavra.errors import LavraError
 
@@ -136,7 +137,7 @@ def read_bytes(
             answer = pool.submit(kind, name, data=data).result()
     except Unreadable as error:
         return [Skipped(source, error.kind, error.reason)]
-    return list(_Assembly(found, Sources(None), settings).documents(answer))
+    return list(Assembly(found, Sources(None), settings).documents(answer))
 
 
 def _in_order(
@@ -148,7 +149,7 @@ def _in_order(
     waiting: deque[_Task] = deque()
     in_flight = 0
     for entry in walk(root.path, root.label, settings, ignored):
-        task = _Task(entry, _Assembly(entry, sources, settings) if isinstance(entry, Found) else None)
+        task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None)
         if isinstance(entry, Found):
             sources.check(entry.path)
             task.begin(pool, settings)
@@ -157,10 +158,10 @@ def _in_order(
         while len(waiting) > _WINDOW or in_flight > 3 * settings.processes():
             task = waiting.popleft()
             in_flight -= task.future is not None
-            yield task.entry.source, task.results(settings)
+            yield task.entry.source, task.results(settings, pool)
     while waiting:
         task = waiting.popleft()
-        yield task.entry.source, task.results(settings)
+        yield task.entry.source, task.results(settings, pool)
 
 
 @dataclass(slots=True)
@@ -168,7 +169,7 @@ class _Task:
     """One entry of the walk on its way to documents."""
 
     entry: Found | Skipped
-    assembly: _Assembly | None
+    assembly: Assembly | None
     kind: str = ""
     future: Future[Answer] | None = None
 
@@ -194,10 +195,10 @@ class _Task:
             self.entry = Skipped(found.source, error.kind, error.reason)
         else:
             heavy = self.kind in HEAVY or self.kind in ("zip", "ole") or found.size > _LIGHT_BYTES
-            if heavy and self.kind != "jsonl":
+            if heavy and self.kind not in STREAMED:
                 self.future = pool.submit(self.kind, found.path.name, path=found.path)
 
-    def results(self, settings: ReadSettings) -> Iterator[Document | Skipped]:
+    def results(self, settings: ReadSettings, pool: Pool) -> Iterator[Document | Skipped]:
         """The documents, read now unless a worker has."""
         if isinstance(self.entry, Skipped):
             yield self.entry
@@ -207,8 +208,8 @@ class _Task:
         try:
             if self.future is not None:
                 yield from assembly.documents(self.future.result())
-            elif self.kind == "jsonl":
-                yield from _stream(found, assembly, settings)
+            elif self.kind in STREAMED:
+                yield from stream_file(found, self.kind, assembly, settings, pool)
             else:
                 with os.fdopen(open_file(found.path), "rb") as file:
                     data = file.read(settings.megabytes(self.kind) * 1_000_000 + 1)
@@ -218,73 +219,3 @@ class _Task:
             yield os_skipped(found.source, error)
         except Unreadable as error:
             yield Skipped(found.source, error.kind, error.reason)
-
-
-def _stream(found: Found, assembly: _Assembly, settings: ReadSettings) -> Iterator[Document | Skipped]:
-    """A JSONL file record by record: it may be larger than memory."""
-    from lavra.corpus.readers.records import stream
-
-    with os.fdopen(open_file(found.path), "rb") as file:
-        anything = False
-        for parts, size, digest in stream(file, settings):
-            anything = True
-            yield from assembly.documents(Answer("jsonl", size, digest, [parts]))
-        if not anything:
-            raise Unreadable("empty", "there is no record in it")
-
-
-@dataclass(frozen=True, slots=True)
-class _Assembly:
-    """Puts together what the reader, the sources and the language detector say about a file's documents."""
-
-    found: Found
-    sources: Sources
-    settings: ReadSettings
-    names: set[str] = field(default_factory=set)
-
-    def documents(self, answer: Answer) -> Iterator[Document | Skipped]:
-        """The documents of a file, or of one record of it."""
-        modified = _iso(self.found.modified)
-        for parts in answer.documents:
-            if isinstance(parts, BadRecord):
-                yield Skipped(f"{self.found.source}#{parts.record}", parts.kind, parts.reason)
-                continue
-            facts = self.sources.facts(self.found.path, parts, self.settings)
-            yield Document(
-                source=self._source(parts),
-                text=parts.text,
-                title=parts.title or _stem(self.found.path.name),
-                format=answer.kind,
-                language=facts.language or detect_language(parts.text, self.settings.languages),
-                licence=facts.licence,
-                owner=facts.owner,
-                roles=facts.roles,
-                spans=parts.spans,
-                bytes=answer.bytes,
-                modified=modified,
-                metadata={**parts.metadata, "sha256": answer.sha256},
-            )
-
-    def _source(self, parts: Parts) -> str:
-        """The document's name: records by their id, and by a number after it where an id comes twice."""
-        if not parts.record:
-            return self.found.source
-        name = base = safe_name(parts.record)
-        number = 2
-        while name in self.names:
-            name = f"{base}~{number}"
-            number += 1
-        self.names.add(name)
-        return f"{self.found.source}#{name}"
-
-
-def _iso(timestamp: float) -> str | None:
-    """ISO 8601 in UTC; None for a time that no calendar has (file systems hold any number)."""
-    try:
-        return datetime.fromtimestamp(int(timestamp), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _stem(name: str) -> str:
-    return safe_name(PurePosixPath(name).stem)

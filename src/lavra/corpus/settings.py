@@ -24,7 +24,15 @@ DEFAULT_MEGABYTES = {
     "csv": 64,
     "mail": 64,
     "notebook": 32,
-    "jsonl": 16_384,  # streamed, record by record
+    "webpage": 32,
+    "wikitext": 32,
+    "gutenberg": 64,
+    # Streamed, record by record. Compressed files are measured as they lie on the disk.
+    "jsonl": 16_384,
+    "parquet": 16_384,
+    "warc": 16_384,
+    "mbox": 65_536,
+    "mediawiki": 262_144,
 }
 """The largest file of each format that is read (10^6 bytes), where the user sets no limit."""
 
@@ -53,7 +61,7 @@ class ReadSettings:
     max_megabytes: int | None = None
     """Largest file, in 10^6 bytes; None takes `DEFAULT_MEGABYTES` by format."""
     max_record_megabytes: int = 16
-    """Largest single record of a JSONL or CSV file."""
+    """Largest single record of a JSON Lines, CSV, Parquet, WARC, MediaWiki or mailbox file."""
     max_pages: int = 10_000
     """Pages of a PDF, slides of a presentation."""
     max_cells: int = 500_000

@@ -45,7 +45,47 @@ def cleaning_settings(workspace: Workspace, **flags: Any) -> Cleaning:
         name: str(path if Path(path).is_absolute() else workspace.root / path)
         for name, path in values["evaluation_sets"].items()
     }
+    if values["classifier"] is not None:
+        values["classifier"] = str(_classifier(workspace, values["classifier"]).path)
     return Cleaning(**values)
+
+
+def _classifier(workspace: Workspace, name: str) -> Artifact:
+    artifact = workspace.store.get(name)
+    if artifact.manifest.kind != "model" or artifact.manifest.recipe.get("of") != "quality":
+        raise LavraError(f"{artifact.id} is no quality classifier: make one with `lavra corpus classifier GOOD BAD`.")
+    return artifact
+
+
+def train_classifier(workspace: Workspace, good: Path, bad: Path, *, name: str = "quality") -> Artifact:
+    """A quality classifier of one's own from good and bad texts (files or folders that could be ingested).
+
+    Raises LavraError where there are too few of either, or one text is both.
+    """
+    from lavra.corpus.cleaning.engine import engine
+    from lavra.corpus.quality.classifier import train
+
+    engine()  # says what to install
+    sides = {kind: _texts(workspace, place) for kind, place in (("good", good), ("bad", bad))}
+    hashes = {kind: hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest() for kind, texts in sides.items()}
+
+    def build(draft: Draft) -> None:
+        made = train(sides["good"], sides["bad"])
+        made.save(draft.path)
+        draft.metrics.update(auc=made.auc, good=made.good, bad=made.bad)
+
+    artifact = workspace.store.make("model", {}, {"of": "quality", **hashes}, build)
+    workspace.store.set_ref(name, artifact.id)
+    return artifact
+
+
+def _texts(workspace: Workspace, place: Path) -> list[str]:
+    from lavra.corpus.document import Document
+    from lavra.corpus.reading import read_paths
+
+    if not place.exists():
+        raise LavraError(f"{place} does not exist: give a file or a folder of texts.")
+    return [item.text for item in read_paths([place], workspace.read_settings()) if isinstance(item, Document)]
 
 
 def clean(
@@ -71,10 +111,12 @@ def clean(
         raise LavraError(f"{source.id} is no corpus that could be read: give a corpus of the store.")
     settings.rule_sets()
     recipe = {**json.loads(json.dumps(asdict(settings))), "cleaner": CLEANER}
+    inputs = {"corpus": source.id}
+    if settings.classifier is not None:
+        inputs["classifier"] = recipe["classifier"] = Path(settings.classifier).name
     recipe["evaluation_sets"] = {
         set_name: _hash(Path(path)) for set_name, path in sorted(settings.evaluation_sets.items())
     }
-    inputs = {"corpus": source.id}
     work = workspace.store.root / "runs" / f"clean-{recipe_hash('corpus', inputs, recipe)}"
     made: list[CleaningReport] = []
 

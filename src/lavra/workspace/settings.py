@@ -62,6 +62,8 @@ class CorpusSection(Section):
     other_languages: Literal["keep", "drop"] = "drop"
     rules: tuple[str, ...] = ("gopher_quality", "gopher_repetition")
     thresholds: dict[str, float] = {}
+    classifier: str | None = None
+    classifier_threshold: float = Field(default=0.5, ge=0, le=1)
     personal: Literal["replace", "drop", "report"] = "replace"
     personal_kinds: tuple[str, ...] | None = None
     personal_patterns: dict[str, str] = {}
@@ -206,6 +208,8 @@ name = {{name}}
 # other_languages = "drop"         # documents in none of [documents] languages; or "keep"
 # rules = ["gopher_quality", "gopher_repetition"]              # and "fineweb", "c4": for pages of the web
 # thresholds = {{ "gopher_quality.min_alpha_words" = 0.5 }}      # of single rules
+# classifier = "quality"           # made by `lavra corpus classifier`; none when not set
+# classifier_threshold = 0.5       # probability of being good below which a document is dropped
 # personal = "replace"             # personal data; or "drop" the document, or only "report"
 # personal_kinds = ["cpf", "email"]                            # all that are known when not set
 # personal_patterns = {{ badge = "MAT-[0-9]{{6}}" }}               # your own kinds: regular expressions

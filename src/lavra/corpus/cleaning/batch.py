@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,8 @@ def treat(texts: Any, spans: Any, formats: Any, stated: Any, settings: Cleaning,
     with clock.of("quality"):
         if settings.has("quality"):
             broken = _broken(column, languages, settings)
+            if settings.classifier is not None:
+                _judge(raw, broken, settings.classifier, settings.classifier_threshold)
     keys = pa.array([[] for _ in raw], pa.list_(pa.uint64()))
     with clock.of("near"):
         if settings.has("near"):
@@ -188,6 +191,19 @@ def _broken(column: Any, languages: list[str], settings: Cleaning) -> list[list[
                 for row in rows[hit].tolist():
                     out[row].append(name)
     return out
+
+
+@cache
+def _classifier(folder: str) -> Any:
+    from lavra.corpus.quality.classifier import load_classifier
+
+    return load_classifier(Path(folder))
+
+
+def _judge(texts: list[str], broken: list[list[str]], folder: str, threshold: float) -> None:
+    """Adds ``classifier`` to what the texts break that it thinks bad."""
+    for row in np.flatnonzero(_classifier(folder).probabilities(texts) < threshold).tolist():
+        broken[row].append("classifier")
 
 
 def _keys(column: Any, settings: Cleaning) -> Any:

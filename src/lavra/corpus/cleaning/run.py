@@ -22,6 +22,7 @@ from lavra.corpus.cleaning.deciding import Decision, Facts, decide
 from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
 from lavra.corpus.cleaning.summary import write_summary
+from lavra.corpus.quality.classifier import load_classifier
 from lavra.corpus.storage import FILE_NAME, load_documents, open_corpus, schema
 
 DROPPED = "dropped.parquet"
@@ -43,6 +44,8 @@ def clean_corpus(
 
     began = time.perf_counter()
     settings.rule_sets()  # a mistake in a threshold is told before the work begins
+    if settings.classifier is not None:
+        load_classifier(Path(settings.classifier))
     watched = watched_sets(settings)
     work.mkdir(parents=True, exist_ok=True)
     shards: list[Path] = []

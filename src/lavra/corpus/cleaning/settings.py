@@ -32,6 +32,10 @@ class Cleaning:
     a line that comes twice, the other whatever has a curly bracket."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """Thresholds to change, by ``<set>.<rule>`` (see ``lavra.corpus.quality.rules``); `THRESHOLDS` hold otherwise."""
+    classifier: str | None = None
+    """Directory of a quality classifier of one's own (`lavra.corpus.quality.classifier`)."""
+    classifier_threshold: float = 0.5
+    """Probability of being good below which a document is dropped."""
     personal: Literal["replace", "drop", "report"] = "replace"
     personal_kinds: tuple[str, ...] | None = None
     """Kinds of personal data; None: all that are known."""

@@ -10,10 +10,11 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from lavra.corpus.document import Span
 from lavra.corpus.encoding import decode
+from lavra.corpus.packing import Damaged, Stream
 from lavra.corpus.parts import BadRecord, Parts, Unreadable, normalise, one_line
 from lavra.corpus.readers.claims import claim
 from lavra.corpus.settings import ReadSettings
@@ -50,12 +51,19 @@ def read(data: bytes, name: str, settings: ReadSettings) -> list[Parts | BadReco
     return [Parts(text, (Span("code", 0, len(text), label="json"),), metadata={"code": "json"}, language="und")]
 
 
-def stream(file: BinaryIO, settings: ReadSettings) -> Iterator[tuple[Parts | BadRecord, int, str]]:
+def stream(file: Stream, settings: ReadSettings) -> Iterator[tuple[Parts | BadRecord, int, str]]:
     """Each record with its size in bytes and its line's SHA-256."""
     limit = settings.max_record_megabytes * 1_000_000
     number = 0
-    while line := file.readline(limit + 1):
+    while True:
         number += 1
+        try:
+            line = file.readline(limit + 1)
+        except Damaged as error:
+            yield BadRecord(str(number), error.kind, error.reason), 0, ""
+            continue
+        if not line:
+            return
         if len(line) > limit:
             size = len(line)
             while not line.endswith(b"\n") and (line := file.readline(1 << 20)):
