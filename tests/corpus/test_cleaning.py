@@ -231,26 +231,31 @@ def _bytes(place: Path, out: str) -> dict[str, bytes]:
     return {name: (place / out / name).read_bytes() for name in (FILE_NAME, "dropped.parquet")}
 
 
-def test_a_killed_cleaning_continues_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    _many(tmp_path)
-    assert _run(tmp_path, "whole", "work-a").returncode == 0
-    assert _run(tmp_path, "again", "work-b", stop="2").returncode == 9
-    assert not (tmp_path / "again").exists()
-    treated = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work-b").glob("*.parquet")}
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of four shards, and what a cleaning that nothing disturbs makes of it."""
+    place = tmp_path_factory.mktemp("many")
+    _many(place)
+    assert _run(place, "whole", "work").returncode == 0
+    return place
+
+
+def test_a_killed_cleaning_continues_and_gives_the_same_bytes(many: Path) -> None:
+    assert _run(many, "again", "killed", stop="2").returncode == 9
+    assert not (many / "again").exists()
+    treated = {path.name: path.stat().st_mtime_ns for path in (many / "killed").glob("*.parquet")}
     assert len(treated) == 2
-    assert _run(tmp_path, "again", "work-b").returncode == 0
-    assert all((tmp_path / "work-b" / name).stat().st_mtime_ns == at for name, at in treated.items())
-    assert _bytes(tmp_path, "again") == _bytes(tmp_path, "whole")
+    assert _run(many, "again", "killed").returncode == 0
+    assert all((many / "killed" / name).stat().st_mtime_ns == at for name, at in treated.items())
+    assert _bytes(many, "again") == _bytes(many, "whole")
 
 
-def test_a_cluster_of_two_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_cluster_of_two_workers_gives_the_same_bytes(many: Path) -> None:
     pytest.importorskip("ray")
-    _many(tmp_path)
-    assert _run(tmp_path, "here", "work-a").returncode == 0
-    done = _run(tmp_path, "there", "work-b", LAVRA_RUNNER="ray")
+    done = _run(many, "there", "work-there", LAVRA_RUNNER="ray")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Started a local Ray instance" in done.stderr
-    assert _bytes(tmp_path, "there") == _bytes(tmp_path, "here")
+    assert _bytes(many, "there") == _bytes(many, "whole")
 
 
 def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path) -> None:
@@ -271,3 +276,24 @@ def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path
 
 def text_bytes(tmp_path: Path) -> int:
     return sum(len(each.text.encode()) for each in load_documents(tmp_path / "out"))
+
+
+def test_a_full_disk_stops_it_and_it_goes_on_where_there_is_room(many: Path) -> None:
+    disk = many / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        stopped = _run(many, "disk/out", "disk/work")
+        assert stopped.returncode
+        assert "No space left on device" in stopped.stderr
+        treated = list((disk / "work").glob("*.parquet"))
+        assert 0 < len(treated) < 4
+        assert not (disk / "out" / FILE_NAME).exists()
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        times = {path.name: path.stat().st_mtime_ns for path in treated}
+        assert _run(many, "disk/out", "disk/work").returncode == 0
+        assert all((disk / "work" / name).stat().st_mtime_ns == at for name, at in times.items())
+        assert _bytes(many, "disk/out") == _bytes(many, "whole")
+    finally:
+        subprocess.run(["umount", disk], check=True)
