@@ -131,11 +131,15 @@ def explain(
     workspace: DirectoryOption = None,
 ) -> None:
     """Say for one file what every stage of a cleaning makes of it."""
+    here = open_workspace(workspace)
+    show_explained(here, file, _settings(here, without, evaluation_set, unlicensed, personal))
+
+
+def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None) -> None:
+    """Print what every stage makes of each document of a file."""
     from lavra.workspace import cleaning
 
-    here = open_workspace(workspace)
-    settings = _settings(here, without, evaluation_set, unlicensed, personal)
-    for document, said in cleaning.explain(here, file, settings):
+    for document, said in cleaning.explain(here, file, settings or cleaning.cleaning_settings(here)):
         print(f"{document.source} ({document.format}, {len(document.text):,} characters)")
         for stage, sentence in said:
             print(f"  {stage:14} {sentence}")

@@ -41,6 +41,9 @@ def ingest(
     ] = None,
     max_megabytes: Annotated[int | None, typer.Option(min=1, help="The largest file that is read.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty corpus.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Write nothing: say what each stage of a cleaning makes of the files.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
@@ -48,6 +51,12 @@ def ingest(
     from lavra.cli.console import progress
 
     here = open_workspace(workspace)
+    if explain:
+        from lavra.cli.corpora import show_explained
+
+        for path in paths:
+            show_explained(here, path)
+        return
     with progress() as report:
         done = here.ingest(
             paths,

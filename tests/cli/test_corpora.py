@@ -1,0 +1,78 @@
+"""``lavra corpus``: clean, explain, diff, a classifier, and what they say of mistakes, as a user meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("daft")
+from typer.testing import CliRunner
+
+from lavra.cli.commands import app
+from lavra.errors import LavraError
+
+PAGES = {
+    "ata.md": "# Ata da reunião\n\nO conselho discutiu o orçamento da casa e as despesas do ano que passou. Não houve "
+    "acordo sobre os livros da biblioteca, porque faltavam os dados do arquivo. Ficou decidido que a próxima reunião "
+    "seria em março, em local a indicar pela direção, e que o relatório seria enviado a todos com antecedência.\n",
+    "aviso.md": "# Aviso\n\nO serviço de consultas do hospital fecha na sexta-feira para obras no telhado. Quem tiver "
+    "consulta marcada será avisado por telefone: ligue (11) 98765-4321 se não receber contato até quarta. As urgências "
+    "continuam abertas pela entrada do norte, que é a mais próxima do estacionamento e da paragem dos autocarros.\n",
+    "nota.md": "Curto.\n",
+}
+
+
+@pytest.fixture
+def lavra(tmp_path: Path) -> Callable[..., str]:
+    (tmp_path / "docs").mkdir()
+    for name, text in PAGES.items():
+        (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "-w", str(tmp_path)] if arguments[0] != "init" else list(arguments))
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    run("init", str(tmp_path))
+    return run
+
+
+def test_clean_explain_and_diff(lavra: Callable[..., str], tmp_path: Path) -> None:
+    lavra("ingest", str(tmp_path / "docs"))
+    with pytest.raises(LavraError, match=r"3 of 3 documents state no licence.*--unlicensed keep"):
+        lavra("corpus", "clean")
+    said = lavra("corpus", "clean", "--unlicensed", "keep")
+    assert "2 of 3 documents stay" in said
+    assert "gopher_quality.min_words 1" in said
+    assert "1 telephone: replaced" in said
+    assert "made before" in lavra("corpus", "clean", "--unlicensed", "keep")
+    assert "0 added, 1 removed, 1 changed, 1 the same" in lavra("corpus", "diff", "corpus", "clean")
+    said = lavra("corpus", "explain", str(tmp_path / "docs" / "nota.md"), "--unlicensed", "keep")
+    assert "breaks gopher_quality.min_words" in said
+    assert lavra("ingest", str(tmp_path / "docs" / "nota.md"), "--explain").count("dropped") == 2  # licence, quality
+    assert "clean" in {path.name for path in (tmp_path / ".lavra" / "refs").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("corpus", "clean"), "run `lavra ingest FOLDER` first"),
+        (("corpus", "clean", "--without", "polish"), "no stage 'polish'"),
+        (("corpus", "clean", "--unlicensed", "perhaps"), "keep, drop"),
+        (("corpus", "clean", "--evaluation-set", "enem"), "takes NAME=FILE"),
+        (("corpus", "explain", "/nowhere.md"), "/nowhere.md does not exist"),
+        (("corpus", "diff", "one", "two"), "'one'"),
+        (("corpus", "classifier", "/nowhere", "/neither"), "/nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_one_sentence(lavra: Callable[..., str], arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(LavraError, match=said):
+        lavra(*arguments)
+
+
+def test_too_few_examples_make_no_classifier(lavra: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(LavraError, match="3 good examples"):
+        lavra("corpus", "classifier", str(tmp_path / "docs"), str(tmp_path / "docs"))
