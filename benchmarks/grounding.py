@@ -228,6 +228,8 @@ def english(data: Path, embedder: Embedder | None, judge: Reranker | None = None
             whole = interval(auc, groups, values, labels)
             equal = interval(auc_of_equal_length, groups, values, labels, lengths) if "HaluEval" in name else "–"
             print(f"| {method} | {whole} | {equal} |", flush=True)
+        if judge is not None:
+            continue
         said = np.array([decides(row) for row in rows])
         found = interval(balanced, groups, said, labels)
         right, wrong = said[labels].mean(), (~said[~labels]).mean()

@@ -226,7 +226,7 @@ def _show_abilities(record: Mapping[str, Any]) -> None:
     for name in ("model", *columns):
         table.add_column(words(COLUMNS[name])["en"] if name in COLUMNS else name, overflow="fold")
     for row in record["models"]:
-        table.add_row(", ".join(row["ways"]) if row["base"] else row["id"], *ability_cells(row, columns))
+        table.add_row(", ".join(row["ways"]) or row["id"], *ability_cells(row, columns))
     out.print()
     out.print(table)
 
