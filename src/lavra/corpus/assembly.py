@@ -1,0 +1,75 @@
+"""What the reader, the sources files and the language detector say about a file, put together into documents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from lavra.corpus.document import Document
+from lavra.corpus.language import detect_language
+from lavra.corpus.parts import BadRecord, Parts
+from lavra.corpus.pool import Answer
+from lavra.corpus.settings import ReadSettings
+from lavra.corpus.sources import Sources
+from lavra.corpus.walking import Found, Skipped, safe_name
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Puts together what the reader, the sources and the language detector say about a file's documents."""
+
+    found: Found
+    sources: Sources
+    settings: ReadSettings
+    names: set[int] = field(default_factory=set)
+    """Hashes of the records' names so far: a dump of millions of records keeps no millions of names."""
+
+    def documents(self, answer: Answer) -> Iterator[Document | Skipped]:
+        """The documents of a file, or of one record of it."""
+        modified = _iso(self.found.modified)
+        for parts in answer.documents:
+            if isinstance(parts, BadRecord):
+                yield Skipped(f"{self.found.source}#{parts.record}", parts.kind, parts.reason)
+                continue
+            facts = self.sources.facts(self.found.path, parts, self.settings)
+            yield Document(
+                source=self._source(parts),
+                text=parts.text,
+                title=parts.title or _stem(self.found.path.name),
+                format=answer.kind,
+                language=facts.language or detect_language(parts.text, self.settings.languages),
+                licence=facts.licence,
+                owner=facts.owner,
+                roles=facts.roles,
+                spans=parts.spans,
+                bytes=answer.bytes,
+                modified=modified,
+                metadata={**parts.metadata, "sha256": answer.sha256},
+            )
+
+    def _source(self, parts: Parts) -> str:
+        """The document's name: records by their id, and by a number after it where an id comes twice."""
+        if not parts.record:
+            return self.found.source
+        name = base = safe_name(parts.record)
+        number = 2
+        while (mark := int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())) in self.names:
+            name = f"{base}~{number}"
+            number += 1
+        self.names.add(mark)
+        return f"{self.found.source}#{name}"
+
+
+def _iso(timestamp: float) -> str | None:
+    """ISO 8601 in UTC; None for a time that no calendar has (file systems hold any number)."""
+    try:
+        return datetime.fromtimestamp(int(timestamp), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _stem(name: str) -> str:
+    return safe_name(PurePosixPath(name).stem)

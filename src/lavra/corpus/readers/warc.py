@@ -1,0 +1,215 @@
+"""WARC and WET, the archives of web crawls (ISO 28500): pages and texts, record by record.
+
+Framed here instead of by a library, because those end at the first damaged member and lose what follows, and read a
+record whatever its size. Responses with HTML are given on to `webpage`; responses with plain text and ``conversion``
+records (WET) are texts. Requests, redirects, errors, pictures and the like are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+
+from lavra.corpus.encoding import decode
+from lavra.corpus.packing import Damaged, Stream
+from lavra.corpus.parts import BadRecord, Inner, Parts, Record, Unreadable, normalise, one_line
+from lavra.corpus.settings import ReadSettings
+
+_MAX_HEADER = 256_000
+_KEPT = {
+    "warc-target-uri": "url",
+    "warc-date": "date",
+    "warc-payload-digest": "payload_digest",
+    "warc-identified-content-language": "identified_language",
+    "warc-truncated": "truncated",
+}
+"""Fields of a record that become metadata, by their names there."""
+_HTTP_KEPT = {
+    "content-language": "content_language",
+    "last-modified": "last_modified",
+    "x-robots-tag": "x_robots_tag",
+    "tdm-reservation": "tdm_reservation",
+    "tdm-policy": "tdm_policy",
+}
+_HTML = ("text/html", "application/xhtml+xml")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{2,40})", re.I)
+
+
+class _Bad(Exception):
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind, self.reason = kind, reason
+
+
+def stream(file: Stream, settings: ReadSettings) -> Iterator[tuple[Record, int, str]]:
+    """Each page or text with its size in bytes and its SHA-256; what cannot be read is named by its number."""
+    limit = settings.max_record_megabytes * 1_000_000
+    number = 0
+    line = b""
+    while True:
+        number += 1
+        try:
+            fields, skipped, line = _fields(file, line)
+            if skipped:
+                yield BadRecord(str(number), "corrupt", f"{skipped:,} bytes are no WARC record"), skipped, ""
+                number += 1
+            if fields is None:
+                return
+            wanted = fields.get("warc-type") in ("response", "conversion")
+            length = _length(fields)
+            if wanted and length > limit:
+                _skip(file, length)
+                reason = f"the record has {length / 1e6:,.0f} MB, over the limit of {settings.max_record_megabytes} MB"
+                yield BadRecord(str(number), "too_large", f"{reason}: raise `max_record_megabytes`"), length, ""
+            elif wanted:
+                content = file.read(length)
+                if len(content) < length:
+                    raise _Bad("corrupt", f"it is cut off: {len(content):,} of its {length:,} bytes are there")
+                if (record := _record(fields, content, number, limit)) is not None:
+                    yield record, length, hashlib.sha256(content).hexdigest()
+            else:
+                _skip(file, length)
+        except Damaged as error:
+            line = b""
+            yield BadRecord(str(number), error.kind, error.reason), 0, ""
+        except (_Bad, Unreadable) as error:
+            if isinstance(error, Unreadable) and error.kind == "too_large":
+                raise
+            yield BadRecord(str(number), error.kind, error.reason), 0, ""
+
+
+def _fields(file: Stream, line: bytes) -> tuple[dict[str, str] | None, int, bytes]:
+    """The next record's fields, how many bytes before it were no record, and (empty) what was read too far."""
+    skipped = 0
+    while True:
+        line = line or file.readline(65_536)
+        if not line:
+            return None, skipped, b""
+        if line.startswith(b"WARC/"):
+            break
+        skipped += len(line) if line.strip() else 0
+        line = b""
+    fields: dict[str, str] = {}
+    size = 0
+    key = ""
+    while (line := file.readline(65_536)).strip():
+        size += len(line)
+        if size > _MAX_HEADER:
+            raise _Bad("corrupt", "its header has no end")
+        if line[:1] in b" \t" and key:
+            fields[key] += f" {_word(line)}"
+            continue
+        name, _, value = line.partition(b":")
+        key = name.strip().lower().decode("latin-1")
+        fields[key] = _word(value)
+    return fields, skipped, b""
+
+
+def _word(value: bytes) -> str:
+    return one_line(value.decode("utf-8", "replace"))
+
+
+def _length(fields: dict[str, str]) -> int:
+    length = fields.get("content-length", "")
+    if not re.fullmatch("[0-9]{1,15}", length):
+        raise _Bad("corrupt", f"its length is given as {length[:40]!r}")
+    return int(length)
+
+
+def _skip(file: Stream, length: int) -> None:
+    while length > 0 and (piece := file.read(min(length, 1 << 18))):
+        length -= len(piece)
+
+
+def _record(fields: dict[str, str], content: bytes, number: int, limit: int) -> Record | None:
+    """A page or text, named by its address; None for what is neither."""
+    metadata = {name: fields[key][:1000] for key, name in _KEPT.items() if fields.get(key)}
+    address = metadata["url"] = metadata.get("url", "").strip("<>")
+    about = Parts("", record=address[:300] or str(number), metadata=metadata)
+    declared = _CHARSET.search(fields.get("content-type", ""))
+    kind = fields.get("content-type", "").split(";")[0].strip().lower()
+    if fields.get("warc-type") == "response":
+        if kind != "application/http" or not address.lower().startswith(("http:", "https:")):
+            return None
+        status, headers, content = _http(content)
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        if status != 200 or kind not in (*_HTML, "text/plain"):
+            return None
+        declared = _CHARSET.search(headers.get("content-type", ""))
+        metadata |= {name: headers[key][:500] for key, name in _HTTP_KEPT.items() if headers.get(key)}
+        content = _decoded(headers, content, limit)
+    elif kind != "text/plain":
+        return None
+    if kind in _HTML:
+        if not content.strip():
+            return BadRecord(about.record, "empty", "there is no text in it")
+        # The server's word on the encoding goes before the page's, but after the bytes themselves.
+        if declared and not _is_utf8(content):
+            content = decode(content, declared[1])[0].encode("utf-8", "replace")
+        return Inner("webpage", content, about)
+    text = normalise(decode(content, declared[1] if declared else None)[0]).strip()
+    if not text:
+        return BadRecord(about.record, "empty", "there is no text in it")
+    about.text = text
+    about.title = one_line(text.split("\n", 1)[0][:200])
+    return about
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _http(content: bytes) -> tuple[int, dict[str, str], bytes]:
+    """The status, the headers (those that come twice joined) and the body of a response."""
+    end = re.search(rb"\r?\n\r?\n", content[:_MAX_HEADER])
+    if end is None:
+        raise _Bad("corrupt", "its HTTP header has no end")
+    lines = content[: end.start()].split(b"\n")
+    status = re.match(rb"HTTP/[\d.]+ +(\d{3})", lines[0])
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(b":")
+        key = name.strip().lower().decode("latin-1")
+        headers[key] = f"{headers[key]}, {_word(value)}" if key in headers else _word(value)
+    return int(status[1]) if status else 0, headers, content[end.end() :]
+
+
+def _decoded(headers: dict[str, str], body: bytes, limit: int) -> bytes:
+    """The body without its transfer and content encodings (Common Crawl has taken them off already)."""
+    if "chunked" in headers.get("transfer-encoding", "").lower() and re.match(rb"[0-9a-fA-F]{1,8}[ \t;\r\n]", body):
+        body = _unchunked(body)
+    for encoding in reversed(headers.get("content-encoding", "").lower().split(",")):
+        encoding = encoding.strip()
+        if encoding in ("gzip", "x-gzip") and not body.startswith(b"\x1f\x8b"):
+            continue  # taken off already
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            try:
+                raw = encoding == "deflate" and body[:1] != b"\x78"
+                inflater = zlib.decompressobj(-15 if raw else 47)
+                body = inflater.decompress(body, limit)
+            except zlib.error as error:
+                raise _Bad("corrupt", f"its {encoding} body is damaged ({error})") from None
+            if inflater.unconsumed_tail:
+                raise _Bad("too_large", f"its body unpacks to more than {limit / 1e6:,.0f} MB: raise "
+                           "`max_record_megabytes`")  # fmt: skip
+        elif encoding == "br" and not _is_utf8(body[:4000].rsplit(b" ", 1)[0]):
+            raise _Bad("unsupported", "its body is compressed with brotli")
+    return body
+
+
+def _unchunked(body: bytes) -> bytes:
+    pieces = []
+    at = 0
+    while (end := body.find(b"\n", at, at + 1000)) >= 0:
+        size = body[at:end].split(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size) or not (length := int(size, 16)):
+            break
+        pieces.append(body[end + 1 : end + 1 + length])
+        at = end + 1 + length
+        at += 2 if body[at : at + 2] == b"\r\n" else 1
+    return b"".join(pieces)

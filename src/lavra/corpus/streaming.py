@@ -1,0 +1,87 @@
+"""Files of records, read one record after the other: they may be larger than memory.
+
+A record whose content has a format of its own (a page out of a crawl, a message) goes to a worker process, as a file
+of that format would, and a few are under way at a time; documents come out in the order of the file all the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from lavra.corpus import readers
+from lavra.corpus.assembly import Assembly
+from lavra.corpus.document import Document
+from lavra.corpus.parts import BadRecord, Inner, Parts, Unreadable
+from lavra.corpus.pool import Answer, Pool
+from lavra.corpus.settings import ReadSettings
+from lavra.corpus.walking import Found, Skipped, open_file
+
+_BYTES_UNDER_WAY = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A record on its way to a document."""
+
+    record: Parts | BadRecord | Inner
+    size: int
+    digest: str
+    future: Future[Answer] | None
+
+    def parts(self) -> list[Parts | BadRecord]:
+        if not isinstance(self.record, Inner):
+            return [self.record]
+        assert self.future is not None
+        try:
+            made = self.future.result().documents
+        except Unreadable as error:
+            return [BadRecord(self.record.about.record, error.kind, error.reason)]
+        return [parts if isinstance(parts, BadRecord) else self.record.parts(parts) for parts in made]
+
+
+def stream_file(
+    found: Found, kind: str, assembly: Assembly, settings: ReadSettings, pool: Pool
+) -> Iterator[Document | Skipped]:
+    """The documents of a file of format ``kind`` (one of `detect.STREAMED`), in its order.
+
+    Raises `Unreadable` where the file as a whole cannot be read further; what came before it has been yielded.
+    """
+    waiting: deque[_Waiting] = deque()
+    anything = False
+    stopped: Unreadable | None = None
+    with os.fdopen(open_file(found.path), "rb") as file:
+        records = readers.stream_records(kind, file, settings)
+        while True:
+            try:
+                record, size, digest = next(records)
+            except StopIteration:
+                break
+            except Unreadable as error:
+                stopped = error
+                break
+            anything = True
+            future = None
+            if isinstance(record, Inner):
+                future = pool.submit(record.kind, found.path.name, data=record.data)
+                record = replace(record, data=b"")
+            waiting.append(_Waiting(record, size, digest, future))
+            while waiting and (
+                waiting[0].future is None
+                or len(waiting) > 3 * settings.processes()
+                or sum(one.size for one in waiting) > _BYTES_UNDER_WAY
+            ):
+                yield from _documents(waiting.popleft(), kind, assembly)
+        while waiting:
+            yield from _documents(waiting.popleft(), kind, assembly)
+    if stopped is not None:
+        raise stopped
+    if not anything:
+        raise Unreadable("empty", "there is no record in it")
+
+
+def _documents(one: _Waiting, kind: str, assembly: Assembly) -> Iterator[Document | Skipped]:
+    return assembly.documents(Answer(kind, one.size, one.digest, one.parts()))
