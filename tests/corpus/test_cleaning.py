@@ -258,6 +258,17 @@ def test_a_cluster_of_two_workers_gives_the_same_bytes(many: Path) -> None:
     assert _bytes(many, "there") == _bytes(many, "whole")
 
 
+def test_what_an_older_corpus_has_already_goes(source: Path, tmp_path: Path) -> None:
+    edited = prose(1) + " Assinam todos os presentes."
+    older = corpus(tmp_path / "older", [document("old.md", edited), document("hidden.md", prose(3), roles=("board",))])
+    out = tmp_path / "out"
+    report = clean_corpus(source, out, Cleaning(), tmp_path / "work", against={"first": older})
+    kept = {each.source.removeprefix("docs/") for each in load_documents(out)}
+    assert kept == {"better.md", "secret.md", "person.md", "mojibake.md", "exam.md"}  # copy.md is in the older one
+    assert report.clusters["first:docs/old.md"] == ["docs/copy.md"]
+    assert len(report.clusters) == 2
+
+
 def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path) -> None:
     _, report, _ = cleaned(source, tmp_path, unlicensed="keep", balance="licences", balance_alpha=0.0)
     made_of = report.representation

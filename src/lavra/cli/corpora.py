@@ -38,6 +38,9 @@ PersonalOption = Annotated[
 def clean(
     corpus: Annotated[str | None, typer.Argument(help="A corpus of the store; by default the workspace's.")] = None,
     name: Annotated[str, typer.Option(help="What the result is called.")] = "clean",
+    against: Annotated[
+        list[str] | None, typer.Option("--against", help="A corpus whose near-duplicates are dropped here; repeat.")
+    ] = None,
     without: WithoutOption = None,
     evaluation_set: SetOption = None,
     unlicensed: UnlicensedOption = None,
@@ -52,7 +55,7 @@ def clean(
     here = open_workspace(workspace)
     settings = _settings(here, without, evaluation_set, unlicensed, personal)
     with progress() as report:
-        done = cleaning.clean(here, settings, corpus=corpus, name=name, progress=report)
+        done = cleaning.clean(here, settings, corpus=corpus, against=against or (), name=name, progress=report)
     if as_json:
         print((done.artifact.path / "report.json").read_text(encoding="utf-8"), end="")
         return

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,10 +94,13 @@ def clean(
     settings: Cleaning,
     *,
     corpus: str | None = None,
+    against: Sequence[str] = (),
     name: str = NAME,
     progress: Progress = silent,
 ) -> Cleaned:
     """Clean the workspace's corpus (or the one with this id or name) and keep the result as ``name``.
+
+    Documents that are nearly the same as one of the corpora ``against`` are dropped.
 
     A cleaning that was stopped is continued. Raises LavraError where there is no corpus, where nothing at all would
     stay, or where a setting is wrong.
@@ -107,11 +111,13 @@ def clean(
     source = workspace.store.get(corpus) if corpus else workspace.corpus()
     if source is None:
         raise LavraError("there is nothing to clean yet: run `lavra ingest FOLDER` first.")
-    if source.manifest.kind != "corpus" or source.manifest.erased is not None:
-        raise LavraError(f"{source.id} is no corpus that could be read: give a corpus of the store.")
+    others = {other: workspace.store.get(other) for other in against}
+    for artifact in (source, *others.values()):
+        if artifact.manifest.kind != "corpus" or artifact.manifest.erased is not None:
+            raise LavraError(f"{artifact.id} is no corpus that could be read: give a corpus of the store.")
     settings.rule_sets()
     recipe = {**json.loads(json.dumps(asdict(settings))), "cleaner": CLEANER}
-    inputs = {"corpus": source.id}
+    inputs = {"corpus": source.id, **{f"against {other.id}": other.id for other in others.values()}}
     if settings.classifier is not None:
         inputs["classifier"] = recipe["classifier"] = Path(settings.classifier).name
     recipe["evaluation_sets"] = {
@@ -126,6 +132,7 @@ def clean(
             draft.path,
             settings,
             work,
+            against={other: artifact.path for other, artifact in others.items()},
             progress=lambda done, total, label: progress("Cleaning", done, total),
         )
         if not report.documents_kept:

@@ -42,13 +42,15 @@ def ingest(*paths: str | Path, **flags: Any) -> Ingested:
     return Workspace.find().ingest([Path(path) for path in paths], **flags)
 
 
-def clean_corpus(corpus: str | None = None, *, name: str = "clean", **flags: Any) -> Cleaned:
+def clean_corpus(
+    corpus: str | None = None, *, name: str = "clean", against: Sequence[str] = (), **flags: Any
+) -> Cleaned:
     """Make a corpus to train on, called ``name``, out of the workspace's (or another) corpus; the flags are the fields
     of ``lavra.corpus.cleaning.settings.Cleaning``."""
     from lavra.workspace.cleaning import clean, cleaning_settings
 
     here = Workspace.find()
-    return clean(here, cleaning_settings(here, **flags), corpus=corpus, name=name)
+    return clean(here, cleaning_settings(here, **flags), corpus=corpus, against=against, name=name)
 
 
 def index(*, rebuild: bool = False) -> Indexed:

@@ -42,6 +42,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Old:
+    """M documents of other corpora, which stay where they are: a new document that is like one of them goes."""
+
+    sources: list[str]
+    """With the corpus: ``<corpus>:<source>``."""
+    roles: list[tuple[str, ...]]
+    keys: NDArray[np.uint64]
+    """(M, bands)."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """What becomes of N documents."""
 
@@ -57,8 +68,8 @@ class Decision:
         return np.array([not stage for stage in self.stage], bool)
 
 
-def decide(facts: Facts, settings: Cleaning, fetch: Fetch) -> Decision:
-    """The decision on every document."""
+def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = None) -> Decision:
+    """The decision on every document. Rows of ``fetch`` from N on are ``old``'s."""
     stage, reason = [""] * len(facts), [""] * len(facts)
 
     def drop(rows: Sequence[int], name: str, why: Callable[[int], str]) -> None:
@@ -99,14 +110,15 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch) -> Decision:
         drop(list(same), "exact", lambda row: f"it has the same text as {facts.sources[same[row]]}")
     clusters: dict[str, list[str]] = {}
     if settings.has("near"):
-        chosen, similarity = _near(facts, settings, fetch, np.array([not name for name in stage], bool))
+        chosen, similarity = _near(facts, settings, fetch, np.array([not name for name in stage], bool), old)
+        sources = [*facts.sources, *(old.sources if old else ())]
         drop(
             list(chosen),
             "near",
-            lambda row: f"it is {similarity[row]} like {facts.sources[chosen[row]]}, which stays",
+            lambda row: f"it is {similarity[row]} like {sources[chosen[row]]}, which stays",
         )
         for row, kept in sorted(chosen.items()):
-            clusters.setdefault(facts.sources[kept], []).append(facts.sources[row])
+            clusters.setdefault(sources[kept], []).append(facts.sources[row])
     if settings.has("contamination") and settings.contaminated == "drop":
         held = [row for row in everyone if facts.overlapped[row]]
         drop(held, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
@@ -115,26 +127,35 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch) -> Decision:
 
 
 def _near(
-    facts: Facts, settings: Cleaning, fetch: Fetch, open_: NDArray[np.bool_]
+    facts: Facts, settings: Cleaning, fetch: Fetch, open_: NDArray[np.bool_], old: Old | None
 ) -> tuple[dict[int, int], dict[int, str]]:
-    """Which document stays for each near-duplicate that goes, and how alike the two are (or that it is by others)."""
+    """Which document stays for each near-duplicate that goes, and how alike the two are (or that it is by others).
+
+    Documents of ``old`` are rows from N on; they always stay, and are not compared with each other."""
     from lavra.corpus.duplicates.clusters import components, find_candidates, keepers
     from lavra.corpus.duplicates.shingles import jaccard
 
+    new, all_roles, keys = len(facts), facts.roles, facts.keys
+    if old is not None:
+        open_ = np.concatenate([open_, np.ones(len(old.sources), bool)])
+        all_roles, keys = [*facts.roles, *old.roles], np.concatenate([facts.keys, old.keys])
     rows = np.flatnonzero(open_)
-    pairs = rows[find_candidates(facts.keys[rows])]
+    pairs = rows[find_candidates(keys[rows])]
+    pairs = pairs[pairs[:, 0] < new]
     wanted = np.unique(pairs)
     flat, ends = fetch(wanted)
     similarity = jaccard(flat, ends, np.searchsorted(wanted, pairs[:, 0]), np.searchsorted(wanted, pairs[:, 1]))
     # Documents for different readers are different documents: neither may vanish from its readers' sight.
-    readers = np.array([facts.roles[a] == facts.roles[b] for a, b in pairs.tolist()], bool)
+    readers = np.array([all_roles[a] == all_roles[b] for a, b in pairs.tolist()], bool)
     alike = (similarity >= settings.similarity) & readers
-    labels = components(len(facts), pairs[alike])
-    stays = keepers(labels, _preference(facts, settings))
-    keeper = np.full(len(facts), -1, np.int64)
+    labels = components(len(keys), pairs[alike])
+    none = np.zeros(len(keys) - new)
+    older = np.concatenate([np.zeros(new), none + 1])
+    stays = keepers(labels, [older, *(np.concatenate([column, none]) for column in _preference(facts, settings))])
+    keeper = np.full(len(keys), -1, np.int64)
     keeper[labels[stays]] = np.flatnonzero(stays)
     known = {(int(a), int(b)): float(s) for (a, b), s in zip(pairs.tolist(), similarity, strict=True)}
-    gone = {int(row): int(keeper[labels[row]]) for row in np.flatnonzero(open_ & ~stays)}
+    gone = {int(row): int(keeper[labels[row]]) for row in np.flatnonzero(open_ & ~stays) if row < new}
     said = {}
     for row, kept in gone.items():
         value = known.get((min(row, kept), max(row, kept)))

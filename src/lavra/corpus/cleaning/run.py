@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lavra.corpus.cleaning.batch import TIMED
-from lavra.corpus.cleaning.deciding import Decision, Facts, decide
+from lavra.corpus.cleaning.deciding import Decision, Facts, Old, decide
 from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
 from lavra.corpus.cleaning.summary import write_summary
@@ -33,10 +33,17 @@ Progress = Callable[[int, int, str], None]
 
 
 def clean_corpus(
-    source: Path, out: Path, settings: Cleaning, work: Path, *, progress: Progress | None = None
+    source: Path,
+    out: Path,
+    settings: Cleaning,
+    work: Path,
+    *,
+    against: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
 ) -> CleaningReport:
     """Clean the corpus at ``source`` into ``out``: ``documents.parquet``, ``dropped.parquet`` and the report.
 
+    ``against``: other corpora by name; a document that is nearly the same as one of theirs is dropped.
     ``work`` keeps what was treated, for a cleaning that is continued; the caller removes it at the end. Raises
     LavraError where an evaluation set cannot be read or what it needs is not installed.
     """
@@ -59,7 +66,13 @@ def clean_corpus(
             if progress is not None:
                 progress(number + 1, len(groups), "documents")
     facts, tally = _facts(shards)
-    decision = decide(facts, settings, lambda rows: _shingles(shards, rows, settings.shingle_words))
+    others = list((against or {}).values()) if settings.has("near") else []
+    decision = decide(
+        facts,
+        settings,
+        lambda rows: _shingles([*shards, *(other / FILE_NAME for other in others)], rows, settings.shingle_words),
+        _old(against or {}, settings) if others else None,
+    )
     _write(shards, facts, decision, out)
     made_of, mixture_weights = _representation(out, settings)
     report = _report(facts, decision, tally, settings)
@@ -176,6 +189,23 @@ def _facts(shards: list[Path]) -> tuple[Facts, dict[str, Any]]:
     )
     spent = dict(zip(TIMED, seconds.tolist(), strict=True))
     return facts, {"personal": personal, "changes": changes, "seconds": spent}
+
+
+def _old(against: Mapping[str, Path], settings: Cleaning) -> Old:
+    """Keys of the documents of other corpora."""
+    from lavra.corpus.duplicates.minhash import band_keys
+    from lavra.corpus.quality.batch import buffers
+
+    sources: list[str] = []
+    roles: list[tuple[str, ...]] = []
+    keys = [np.zeros((0, settings.bands), np.uint64)]
+    for name, corpus in against.items():
+        for _, table in _tables([corpus / FILE_NAME], ["source", "roles", "text"]):
+            sources += [f"{name}:{source}" for source in table["source"].to_pylist()]
+            roles += [tuple(sorted(values)) for values in table["roles"].to_pylist()]
+            offsets, data = buffers(table["text"])
+            keys.append(band_keys(offsets, data, n=settings.shingle_words, bands=settings.bands, rows=settings.rows))
+    return Old(sources, roles, np.concatenate(keys))
 
 
 def _tables(shards: list[Path], columns: list[str] | None = None) -> Iterator[tuple[int, Any]]:
