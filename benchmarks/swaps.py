@@ -1,8 +1,8 @@
 """How often exchanging gender by rules gives the sentence that people wrote: MT-GenEval's pairs (Currey et al. 2022).
 
-Both directions of each pair, Portuguese and, of the source side, English. *exact*: the very sentence; *words*: of the
-words that people changed, those changed in the same way (recall), and of those that the rules changed, those that people
-changed in the same way (precision). The rules were written looking at the development set; the test set judges them.
+Both directions of each pair, Portuguese and, of the source side, English. *exact*: the very sentence; *words*: of those
+that people changed, the share changed in the same way (recall), and of those that the rules changed, the share that
+people changed in the same way (precision). The rules were written looking at the development set; the test set judges.
 
     python benchmarks/swaps.py [--data ../shared/data] [--wrong 20]
 """
