@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 
 from lavra.corpus.document import Document
 from lavra.corpus.language import detect_language
+from lavra.corpus.opting_out import RESERVATION
 from lavra.corpus.parts import BadRecord, Parts
 from lavra.corpus.pool import Answer
 from lavra.corpus.settings import ReadSettings
-from lavra.corpus.sources import Sources
+from lavra.corpus.sources import Facts, Sources
 from lavra.corpus.walking import Found, Skipped, safe_name
 
 
@@ -47,7 +48,7 @@ class Assembly:
                 spans=parts.spans,
                 bytes=answer.bytes,
                 modified=modified,
-                metadata={**parts.metadata, "sha256": answer.sha256},
+                metadata={**parts.metadata, **_reserved(facts), "sha256": answer.sha256},
             )
 
     def _source(self, parts: Parts) -> str:
@@ -61,6 +62,13 @@ class Assembly:
             number += 1
         self.names.add(mark)
         return f"{self.found.source}#{name}"
+
+
+def _reserved(facts: Facts) -> dict[str, str]:
+    """What a sources file says of opting out of training, which goes before the file's own word."""
+    if facts.tdm_reservation is None:
+        return {}
+    return {RESERVATION: str(facts.tdm_reservation).lower()}
 
 
 def _iso(timestamp: float) -> str | None:

@@ -9,6 +9,7 @@ fields); the nearest ``lavra-sources.toml`` beside or above the file, up to the 
     owner = "Human Resources"
     roles = ["hr"]
     language = "pt"
+    tdm_reservation = true    # the owner has opted out of training (false: has allowed it, whatever the file says)
 
 Inside one file the last matching ``[[source]]`` that has a key gives it; a nearer file goes before a farther one, key
 by key; last come the defaults of ``lavra.toml``. Two exceptions, because files are untrusted and roles are access:
@@ -45,6 +46,7 @@ class Source(BaseModel):
     owner: str | None = Field(default=None, min_length=1)
     roles: list[str] | None = Field(default=None, min_length=1)
     language: str | None = Field(default=None, pattern="^[a-z]{2,3}$")
+    tdm_reservation: bool | None = None
 
     @field_validator("roles")
     @classmethod
@@ -77,6 +79,7 @@ class Facts:
     owner: str | None
     roles: tuple[str, ...]
     language: str | None
+    tdm_reservation: bool | None = None
 
 
 class Sources:
@@ -95,6 +98,7 @@ class Sources:
             owner=settings.owner or parts.owner or said.get("owner") or settings.default_owner,
             roles=tuple(dict.fromkeys(roles)),
             language=settings.language or parts.language or said.get("language"),
+            tdm_reservation=said.get("tdm_reservation"),
         )
 
     def check(self, path: Path) -> None:
@@ -112,7 +116,7 @@ class Sources:
                 relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
                 for pattern, source in reversed(entries):
                     if pattern.fullmatch(relative):
-                        for key in ("licence", "owner", "roles", "language"):
+                        for key in ("licence", "owner", "roles", "language", "tdm_reservation"):
                             if said.get(key) is None:
                                 said[key] = getattr(source, key)
             if folder == self._root:

@@ -77,6 +77,7 @@ class CorpusSection(Section):
     contaminated: Literal["drop", "flag"] = "drop"
     licences: tuple[str, ...] = ("*",)
     unlicensed: Literal["keep", "drop"] = "drop"
+    opt_outs: Literal["keep", "drop"] = "drop"
     balance: str | None = None
     balance_alpha: float = Field(default=0.5, ge=0, le=1)
 
@@ -205,6 +206,7 @@ name = {{name}}
 # stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"]
 # licences = ["*"]                 # that may be trained on; "CC-*" stands for all that begin so
 # unlicensed = "drop"              # documents that state no licence; or "keep"
+# opt_outs = "drop"                # documents whose owner opted out of training; or "keep"
 # other_languages = "drop"         # documents in none of [documents] languages; or "keep"
 # rules = ["gopher_quality", "gopher_repetition"]              # and "fineweb", "c4": for pages of the web
 # thresholds = {{ "gopher_quality.min_alpha_words" = 0.5 }}      # of single rules

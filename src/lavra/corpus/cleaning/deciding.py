@@ -36,6 +36,8 @@ class Facts:
     overlapped: list[str | None]
     characters: NDArray[np.int64]
     modified: list[str | None]
+    opted_out: list[str | None] = field(default_factory=list)
+    """The opt-out that each document carries; empty where nobody looked."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -88,6 +90,12 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
                 else "it states no licence"
             ),
         )
+        if settings.opt_outs == "drop":
+            drop(
+                [row for row, signal in enumerate(facts.opted_out) if signal],
+                "licence",
+                lambda row: f"its owner has opted out of training ({facts.opted_out[row]})",
+            )
     if settings.has("language") and settings.other_languages == "drop":
         others = [row for row in everyone if facts.languages[row] == "und" and facts.confidences[row] > 0]
         drop(others, "language", lambda row: f"it is in none of {', '.join(settings.languages)}")

@@ -10,6 +10,7 @@ import numpy as np
 from lavra.corpus.cleaning.batch import treat
 from lavra.corpus.cleaning.settings import Cleaning
 from lavra.corpus.document import Document
+from lavra.corpus.opting_out import opted_out
 
 
 def explained(document: Document, others: Sequence[Document], settings: Cleaning) -> list[tuple[str, str]]:
@@ -41,6 +42,8 @@ def explained(document: Document, others: Sequence[Document], settings: Cleaning
     if settings.has("licence"):
         licence = document.licence or "none"
         verdict = "may be trained on" if settings.may_train(document.licence) else "may NOT be trained on: dropped"
+        if settings.opt_outs == "drop" and (signal := opted_out(document.metadata)):
+            verdict = f"its owner has opted out of training ({signal}): dropped"
         said.append(("licence", f"{licence}: {verdict}"))
     if settings.has("normalise"):
         changes = ", ".join(f"{name} {times} ×" for name, times in done["changes"]) or "nothing to mend"

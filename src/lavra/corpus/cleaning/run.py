@@ -22,6 +22,7 @@ from lavra.corpus.cleaning.deciding import Decision, Facts, Old, decide
 from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
 from lavra.corpus.cleaning.summary import write_summary
+from lavra.corpus.opting_out import opted_out
 from lavra.corpus.quality.classifier import load_classifier
 from lavra.corpus.storage import FILE_NAME, load_documents, open_corpus, schema
 
@@ -145,6 +146,8 @@ def _write_shard(path: Path, file: Any, groups: list[int], treat: Callable[[Any]
     for name in ("changes", "confidence", "broken", "personal", "keys", "overlaps", "overlapped", "seconds"):
         table = table.append_column(f"_{name}", done.field(name))
     table = table.append_column("_bytes", before).append_column("_hash", done.field("hash"))
+    signals = [opted_out(dict(metadata or ())) for metadata in table["metadata"].to_pylist()]
+    table = table.append_column("_opted_out", pa.array(signals, pa.string()))
     partial = path.with_suffix(".partial")
     parquet.write_table(table, partial, compression="zstd", compression_level=1)
     os.replace(partial, path)
@@ -157,7 +160,7 @@ def _facts(shards: list[Path]) -> tuple[Facts, dict[str, Any]]:
 
     wanted = [
         *("source", "licence", "language", "roles", "modified", "_confidence", "_broken", "_personal", "_hash"),
-        *("_keys", "_overlapped", "_changes", "_seconds", "_bytes"),
+        *("_keys", "_overlapped", "_changes", "_seconds", "_bytes", "_opted_out"),
     ]
     table = pa.concat_tables([parquet.read_table(shard, columns=wanted) for shard in shards])
     values = {name: table[name].to_pylist() for name in table.column_names if name != "_keys"}
@@ -186,6 +189,7 @@ def _facts(shards: list[Path]) -> tuple[Facts, dict[str, Any]]:
         overlapped=values["_overlapped"],
         characters=np.asarray(values["_bytes"], np.int64),
         modified=values["modified"],
+        opted_out=values["_opted_out"],
     )
     spent = dict(zip(TIMED, seconds.tolist(), strict=True))
     return facts, {"personal": personal, "changes": changes, "seconds": spent}
@@ -311,7 +315,7 @@ def _kinds(stage: str, facts: Facts, row: int, reason: str) -> list[str]:
     if stage == "quality":
         return facts.broken[row]
     if stage == "licence":
-        return [facts.licences[row] or "none stated"]
+        return ["opted out" if reason.startswith("its owner") else facts.licences[row] or "none stated"]
     if stage == "contamination":
         return [(facts.overlapped[row] or "").rpartition("#")[0]]
     return [stage]

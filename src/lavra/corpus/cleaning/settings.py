@@ -57,6 +57,8 @@ class Cleaning:
     """SPDX identifiers that may be trained on; ``*`` stands for any text in one."""
     unlicensed: Literal["keep", "drop"] = "drop"
     """What happens to documents that state no licence."""
+    opt_outs: Literal["keep", "drop"] = "drop"
+    """What happens to documents whose owner has opted out of training (``lavra.corpus.opting_out``)."""
     balance: str | None = None
     """What the mixture is balanced by: one of `PARTS`."""
     balance_alpha: float = 0.5

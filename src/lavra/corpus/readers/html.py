@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from lavra.corpus.encoding import decode
+from lavra.corpus.opting_out import opted_out
 from lavra.corpus.parts import Parts, TextBuilder, Unreadable, one_line
 from lavra.corpus.readers.claims import claim
 from lavra.corpus.settings import ReadSettings
@@ -308,6 +309,10 @@ def _claims(tree: Any) -> dict[str, str]:
         key = (meta.get("name") or meta.get("property") or "").lower()
         if key in ("author", "description", "dcterms.rights", "dc.rights") and meta.get("content"):
             found.setdefault({"dcterms.rights": "licence", "dc.rights": "licence"}.get(key, key), meta.get("content"))
+        if key in ("tdm-reservation", "tdm-policy") and meta.get("content"):
+            found.setdefault(key.replace("-", "_"), meta.get("content"))
+        if key == "robots" and opted_out({"robots": meta.get("content") or ""}):
+            found.setdefault("robots", meta.get("content"))
     for element in tree.iter("a", "link"):
         if "license" in (element.get("rel") or "").lower().split() and element.get("href"):
             found["licence"] = element.get("href")
