@@ -229,6 +229,8 @@ def test_the_task_runs_nothing_unless_it_was_allowed(shared: Path, walls: None) 
     from lavra.evaluation.harness.running import Settings, consent, select
 
     chosen = select(["humaneval"], shared / "eval")
+    built = chosen.tasks[0].built
+    assert not built.doc_to_text(built.eval_docs[0]).endswith("\n"), "a tokenizer joins it to the indent that follows"
     with pytest.raises(LavraError, match="--run-code"):
         consent(chosen, Settings())
     assert "no network" in consent(chosen, Settings(run_code=True))
