@@ -233,6 +233,20 @@ def test_damaged_and_huge_records_are_named_and_the_rest_of_the_crawl_is_read(tm
     assert 5 <= len(skipped) <= 8
 
 
+@pytest.mark.parametrize("kind", ["warc", "jsonl"])
+def test_a_file_that_is_nothing_but_damage_is_given_up(kind: str) -> None:
+    data = gzip.compress(b"") + b"\x1f\x8b\x08\x00 nothing that could be unpacked" * 3_000
+    said = []
+    try:
+        for record, _, _ in readers.stream_records(kind, io.BytesIO(data), ReadSettings()):
+            assert isinstance(record, BadRecord)
+            said.append(record.reason)
+    except readers.Unreadable as error:
+        said.append(error.reason)
+    assert len(said) == 1_001
+    assert said[-1].endswith("the rest is not read")
+
+
 def test_fastwarc_finds_the_same_pages(tmp_path: Path) -> None:
     fastwarc = pytest.importorskip("fastwarc.warc")
     rng = random.Random(5)

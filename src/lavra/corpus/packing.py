@@ -214,6 +214,7 @@ class Unpacked:
         self._damages += 1
         where = f"{reason}, near byte {self._in:,}"
         if self._damages > _MAX_DAMAGES:
+            self._how, self._raw, self._file = "", b"", _Empty()  # type: ignore[assignment]
             return Unreadable(kind, f"{where}: it is the {self._damages:,}th damage, the rest is not read")
         return Damaged(kind, where)
 
