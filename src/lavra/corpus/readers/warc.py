@@ -1,7 +1,8 @@
 """WARC and WET, the archives of web crawls (ISO 28500): pages and texts, record by record.
 
-Framed here instead of by a library, because those end at the first damaged member and lose what follows. Responses with HTML are given on to `webpage`; responses with plain text and ``conversion``
-records (WET) are texts. Requests, redirects, errors, pictures and the like are passed over.
+Framed here instead of by a library, because those end at the first damaged member and lose what follows. Responses
+with HTML are given on to `webpage`; responses with plain text and ``conversion`` records (WET) are texts. Requests,
+redirects, errors, pictures and the like are passed over.
 """
 
 from __future__ import annotations
