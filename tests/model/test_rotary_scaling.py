@@ -16,7 +16,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from lavra.errors import LavraError
 from lavra.model.config import RotaryScaling
+from lavra.model.families import BY_MODEL_TYPE
 from lavra.model.families.hf_fields import read_rotary, write_scaling
+from lavra.model.longer import lengthen
 from lavra.model.positions import RotaryCache, rotary_frequencies
 from lavra.model.transformer import Transformer
 from lavra.model.weights import load_model
@@ -211,3 +213,16 @@ def test_longrope_refuses_factors_that_are_no_numbers() -> None:
     for wrong in ((0.0,) * 8, (float("nan"),) * 8, ("1",) * 8, (-1.0,) * 8):
         with pytest.raises(LavraError, match="positive numbers"):
             replace(LONGROPE, short=wrong)
+
+
+@pytest.mark.parametrize("context", [160, 256, 1024])
+def test_a_lengthened_model_turns_as_the_dynamic_rule_does_at_that_length(context: int) -> None:
+    config = llama_config({"rope_type": "dynamic", "factor": 2.0})
+    expected, _ = ROPE_INIT_FUNCTIONS["dynamic"](config, "cpu", seq_len=context)
+    plain = BY_MODEL_TYPE["llama"].read(llama_config({"rope_type": "default"}).to_dict(), {})
+    longer = lengthen(plain, context)
+    assert longer.context_length == context
+    assert longer.rope_scaling is None  # every reader of the model knows a base
+    got, _ = rotary_frequencies(longer.turning, longer.rope_theta, None, context)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    assert lengthen(plain, 64) == plain
