@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lavra.errors import LavraError
-from lavra.store.files import digest, sync_directory
+from lavra.store.files import digest, write_atomically
 
 FORMAT = 1
 Kind = Literal["trap", "canary"]
@@ -114,20 +113,8 @@ def write_register(register: Register, path: Path, *, replacing: bool = False) -
     """Write it whole or not at all, readable by its owner alone. Raises LavraError where a file is there already."""
     if path.exists() and not replacing:
         raise LavraError(f"{path} exists already, and a register is never overwritten: choose another name.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     text = json.dumps({**register.values, "seal": register.seal}, indent=1, ensure_ascii=False) + "\n"
-    descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    write_atomically(path, text.encode("utf-8"), mode=0o600)
 
 
 def read_register(path: Path) -> Register:
