@@ -20,8 +20,8 @@ from lavra.tokens.sentencepiece import build, read_sentencepiece
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 
 PAGES = Path(__file__).with_name("pages.txt")
-"""English and Portuguese to train on, which stays as it is. With the guide, which grows, a page more once gave two ways to
-cut a paragraph whose scores differ by less than the judge's float32 can tell."""
+"""English and Portuguese to train on, which stays as it is. With the guide, which grows, a page more once gave two ways
+to cut a paragraph whose scores differ by less than the judge's float32 can tell."""
 # As the families train theirs: T5 and XLM-R; Llama 2; Gemma; a BPE with everything on; a Unigram that keeps spaces.
 KINDS: dict[str, dict[str, Any]] = {
     "t5": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc"},
