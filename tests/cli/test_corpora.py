@@ -73,6 +73,31 @@ def test_mistakes_are_one_sentence(lavra: Callable[..., str], arguments: tuple[s
         lavra(*arguments)
 
 
+def test_an_erased_document_is_in_no_cleaned_corpus_and_in_no_cleaning_that_was_stopped(
+    lavra: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulled: Callable[[str], Path]
+) -> None:
+    pulled("e5-small-enpt")
+    lavra("ingest", str(tmp_path / "docs"))
+    with pytest.raises(LavraError):
+        lavra("corpus", "clean")
+    assert not list((tmp_path / ".lavra" / "cleaning").rglob("*.parquet"))  # the same would end the same way
+    with monkeypatch.context() as patch:
+        patch.setattr("lavra.corpus.cleaning.run.decide", stopped)
+        lavra("corpus", "clean", "--unlicensed", "keep")
+    assert list((tmp_path / ".lavra" / "cleaning").rglob("*.parquet"))
+    lavra("corpus", "clean", "--unlicensed", "keep", "--without", "near")
+    (cleaned,) = ((tmp_path / ".lavra" / "refs" / "clean").read_text().split(),)
+    said = lavra("forget", "nota.md", "--yes")  # too short to stay: the cleaned corpus only names it
+    assert cleaned[0] in said
+    assert "still in" not in said
+    assert not list((tmp_path / ".lavra" / "cleaning").rglob("*.parquet"))
+    assert not (tmp_path / ".lavra" / "artifacts" / cleaned[0] / "dropped.parquet").exists()
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_too_few_examples_make_no_classifier(lavra: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(LavraError, match="3 good examples"):
         lavra("corpus", "classifier", str(tmp_path / "docs"), str(tmp_path / "docs"))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CLEANER = 1
 """Raised when a stage would make something else of the same document, so that nothing old is found in its place."""
 NAME = "clean"
+UNFINISHED = "cleaning"
+"""Where a cleaning keeps what it treated, until it is finished."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def clean(
     recipe["evaluation_sets"] = {
         set_name: _hash(Path(path)) for set_name, path in sorted(settings.evaluation_sets.items())
     }
-    work = workspace.store.root / "runs" / f"clean-{recipe_hash('corpus', inputs, recipe)}"
+    work = workspace.store.root / UNFINISHED / recipe_hash("corpus", inputs, recipe)
     made: list[CleaningReport] = []
 
     def build(draft: Draft) -> None:
@@ -136,6 +138,7 @@ def clean(
             progress=lambda done, total, label: progress("Cleaning", done, total),
         )
         if not report.documents_kept:
+            shutil.rmtree(work, ignore_errors=True)  # the same settings would end the same way
             worst = max(report.stages, key=lambda stage: stage.documents_dropped)
             if worst.name == "licence" and settings.unlicensed == "drop" and "none stated" in worst.reasons:
                 raise LavraError(
@@ -170,6 +173,11 @@ def _hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise LavraError(f"the evaluation set {path} cannot be read: {error.strerror}.") from None
+
+
+def drop_unfinished(workspace: Workspace) -> None:
+    """Remove what stopped cleanings left to be continued: texts that a document which is erased must not stay in."""
+    shutil.rmtree(workspace.store.root / UNFINISHED, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lavra.errors import LavraError
 from lavra.store import Artifact, Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
+from lavra.workspace.cleaning import drop_unfinished
 from lavra.workspace.ingesting import stated_licences
 from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent
 
@@ -59,7 +60,7 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
     from lavra.retrieval.erase import contains_text
 
     store = workspace.store
-    with workspace.alone("corpus"), workspace.alone("index"):
+    with workspace.alone("corpus"), workspace.alone("index"), workspace.alone("clean"):
         corpus = workspace.corpus()
         if corpus is None:
             raise LavraError("there are no documents to forget: nothing was ingested.")
@@ -88,13 +89,17 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             for artifact in store.list("corpus")
             if artifact.manifest.erased is None
             and artifact.id != remaining.id
-            and any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
+            and (
+                any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
+                or drops(artifact, document.source)
+            )
         ]
         holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
         holders += [artifact for artifact in store.list("study") if shows(artifact, document)]
         for written in ("questioning", "teaching", "studying"):  # what models wrote, and are not to be asked twice
             for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
+        drop_unfinished(workspace)
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
         progress("Erasing", 2, 4)
@@ -123,6 +128,16 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         store.ledger.append("forget", document=document.id, text=document.hash, complete=receipt.complete)
         progress("Erasing", 4, 4)
     return receipt
+
+
+def drops(artifact: Artifact, source: str) -> bool:
+    """Whether a cleaned corpus names the document among those that it left out."""
+    import pyarrow.parquet as parquet
+
+    from lavra.corpus.cleaning.run import DROPPED
+
+    path = artifact.path / DROPPED
+    return path.exists() and source in parquet.read_table(path, columns=["source"])["source"].to_pylist()
 
 
 def asks_about(artifact: Artifact, source: str) -> bool:
