@@ -142,12 +142,12 @@ def readable() -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in own if path and os.path.exists(path)))
 
 
-def command(kind: Kind, inside: list[str], root: str, megabytes: int) -> list[str]:
-    """``inside`` with the walls before it; ``root``: an empty folder."""
-    return _COMMANDS[kind](inside, root, megabytes)
+def command(kind: Kind, inside: list[str], megabytes: int) -> list[str]:
+    """``inside`` with the walls before it; to be run in a folder in which ``work`` is an empty one."""
+    return _COMMANDS[kind](inside, megabytes)
 
 
-def _bubblewrap(inside: list[str], root: str, megabytes: int) -> list[str]:
+def _bubblewrap(inside: list[str], megabytes: int) -> list[str]:
     bound = [part for path in readable() for part in ("--ro-bind", path, path)]
     walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     user = ["--uid", "1000", "--gid", "1000"]
@@ -155,14 +155,14 @@ def _bubblewrap(inside: list[str], root: str, megabytes: int) -> list[str]:
     return [shutil.which("bwrap") or "bwrap", *walls, *user, *bound, *place, "--", *inside]
 
 
-def _namespaces(inside: list[str], root: str, megabytes: int) -> list[str]:
-    settings = {"root": root, "readable": list(readable()), "folder": megabytes}
+def _namespaces(inside: list[str], megabytes: int) -> list[str]:
+    settings = {"readable": list(readable()), "folder": megabytes}
     text = Path(__file__).with_name("walls.py").read_text(encoding="utf-8")
     return [interpreter(), "-I", "-S", "-c", text, json.dumps(settings), *inside]
 
 
-_COMMANDS: dict[Kind, Callable[[list[str], str, int], list[str]]] = {
+_COMMANDS: dict[Kind, Callable[[list[str], int], list[str]]] = {
     "bubblewrap": _bubblewrap,
     "namespaces": _namespaces,
-    "filters": lambda inside, root, megabytes: inside,
+    "filters": lambda inside, megabytes: inside,
 }

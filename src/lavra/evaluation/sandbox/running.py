@@ -93,9 +93,9 @@ def run_behind(kind: Kind, program: str, tests: str, limits: Limits, *, layers: 
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory(prefix="lavra-", ignore_cleanup_errors=True))
         os.chmod(root, 0o711)
+        os.mkdir(f"{root}/work", 0o700)
         if kind == "filters":
             folder = f"{root}/work"
-            os.mkdir(folder, 0o700)
         given = {
             "secret": secret,
             "program": program,
@@ -118,7 +118,7 @@ def run_behind(kind: Kind, program: str, tests: str, limits: Limits, *, layers: 
         inside = [interpreter(), "-I", "-S", "-c", text, str(writing)]
         try:
             process = subprocess.Popen(
-                command(kind, inside, root, limits.folder),
+                command(kind, inside, limits.folder),
                 stdin=asked,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -107,8 +107,11 @@ def enter(kernel: Kernel, readable: list[str]) -> dict[str, int]:
 
 
 def build(kernel: Kernel, settings: dict[str, Any], handles: dict[str, int]) -> None:
-    """The new root at ``settings["root"]``, an empty folder."""
-    root = settings["root"]
+    """The new root at ``work``, an empty folder of the one that this runs in.
+
+    Only that name is used: nobody may not walk to folders below one of root's.
+    """
+    root = "work"
     kernel.mount("none", "/", None, _RECURSIVE | _PRIVATE)
     kernel.mount("tmpfs", root, "tmpfs", _NO_SUID | _NO_DEVICES, "size=1m,mode=0755")
     for path, handle in handles.items():
