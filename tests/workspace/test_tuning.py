@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,14 @@ def test_longlora_stretches_the_context_and_keeps_it_in_use(workspace: Workspace
     assert engine._model.config.rope_theta > theta
     config = json.loads((done.artifact.path / "adapter" / "adapter_config.json").read_text())
     assert "embed_tokens" in config["modules_to_save"]
+    assert asked.recipe["stretched"] == "base"
+    copied = tmp_path / "copied"
+    shutil.copytree(done.artifact.path / "adapter", copied)
+    own = json.loads((copied / "lavra-adapter.json").read_text())
+    del own["stretched"]  # as versions wrote it that divided the positions
+    (copied / "lavra-adapter.json").write_text(json.dumps(own))
+    with pytest.raises(LavraError, match="stretched in another way: tune it again"):
+        Engine.load(str(model), adapters=(copied,))
 
 
 def test_documents_are_read_on_whole_and_only_those_that_everybody_may_read(

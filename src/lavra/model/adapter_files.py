@@ -20,6 +20,7 @@ from lavra.model.adapters import Adapted, AdapterConfig, Adapters, Method, Part,
 from lavra.model.base import Model
 from lavra.model.families.family import Family
 from lavra.model.families.layouts import out, undo
+from lavra.model.longer import RULE
 from lavra.model.virtual import VirtualAdapters
 from lavra.model.weights import read_json
 from lavra.store.files import write_atomically
@@ -46,17 +47,25 @@ def save_adapter(
     half_written = directory / (WEIGHTS + ".part")
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, half_written)
     half_written.replace(directory / WEIGHTS)
-    own = {"base": base, "base_sha256": base_sha256, "context": context}
+    own = {"base": base, "base_sha256": base_sha256, "context": context} | ({"stretched": RULE} if context else {})
     write_atomically(directory / OWN, (json.dumps(own, indent=2) + "\n").encode())
     write_atomically(directory / CONFIG, (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def recorded_context(directory: Path) -> int:
-    """The context that the base was stretched to while the adapter was trained; 0: its own."""
+    """The context that the base was stretched to while the adapter was trained; 0: its own.
+
+    Raises LavraError where it was stretched by another rule than this version's.
+    """
     own = read_json(directory / OWN) if (directory / OWN).is_file() else {}
     context = own.get("context", 0)
     if isinstance(context, bool) or not isinstance(context, int) or not 0 <= context <= 1 << 24:
         raise LavraError(f"{directory / OWN} has a context of {context!r}; copy the adapter again")
+    if context and own.get("stretched") != RULE:
+        raise LavraError(
+            f"the adapter {directory.name} was trained on positions that another version of Lavra stretched in another "
+            "way: tune it again"
+        )
     return context
 
 

@@ -13,6 +13,9 @@ from dataclasses import replace
 from lavra.errors import LavraError
 from lavra.model.config import ModelConfig
 
+RULE = "base"
+"""The name of the rule, kept with what was trained on it: under another one it would be worth nothing."""
+
 
 def lengthen(config: ModelConfig, context: int) -> ModelConfig:
     """The config for ``context`` tokens; the same where it takes as many already.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lavra.errors import LavraError
+from lavra.model.longer import RULE
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.objective import Objective
 from lavra.store import Draft, Store
@@ -94,7 +95,7 @@ class Job:
             "training": self.training.recipe | {"micro_tokens": None, "checkpointing": False},
             "context": self.base.context,
             "merge": self.merge,
-        }
+        } | ({"stretched": RULE} if self.base.stretched else {})
 
     @property
     def run(self) -> Path:
