@@ -1,0 +1,44 @@
+"""The page about a corpus' files names the columns that are in them, in their order and of their types."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+
+from lavra.corpus.cleaning.run import clean_corpus
+from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.document import Document
+from lavra.corpus.storage import CorpusWriter
+
+PAGE = (Path(__file__).parents[2] / "docs" / "corpus-format.md").read_text(encoding="utf-8")
+TYPES = {
+    "list<element: string>": "list of string",
+    "map<string, string ('metadata')>": "map of string to string",
+    "list<element: struct<kind: string, start: int64, end: int64, label: string, level: int8>>": (
+        "list of {kind, start, end, label, level}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("daft")
+    place = tmp_path_factory.mktemp("cleaned")
+    with CorpusWriter(place / "raw" / "documents.parquet") as writer:
+        for name in ("a", "b"):
+            writer.add(Document(f"docs/{name}.md", "O mesmo texto, duas vezes."), "docs")
+    clean_corpus(place / "raw", place / "out", Cleaning(stages=("exact",)), place / "work")
+    return place / "out"
+
+
+@pytest.mark.parametrize("name", ["documents.parquet", "dropped.parquet"])
+def test_its_columns_are_the_files(cleaned: Path, name: str) -> None:
+    section = PAGE.split(f"## {name}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.M)
+    said = [(column, kind.replace("`", "").removesuffix(" or null")) for column, kind in rows]
+    schema = parquet.read_schema(cleaned / name)
+    assert parquet.read_metadata(cleaned / name).num_rows == 1
+    assert said == [(field.name, TYPES.get(str(field.type), str(field.type))) for field in schema]
