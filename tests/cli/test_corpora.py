@@ -52,7 +52,13 @@ def test_clean_explain_and_diff(lavra: Callable[..., str], tmp_path: Path) -> No
     assert "0 added, 1 removed, 1 changed, 1 the same" in lavra("corpus", "diff", "corpus", "clean")
     said = lavra("corpus", "explain", str(tmp_path / "docs" / "nota.md"), "--unlicensed", "keep")
     assert "breaks gopher_quality.min_words" in said
+    assert "docs/nota.md (markdown" in said
+    assert "no other document has this text" in said  # it is not its own duplicate
     assert lavra("ingest", str(tmp_path / "docs" / "nota.md"), "--explain").count("dropped") == 2  # licence, quality
+    said = lavra("ingest", str(tmp_path / "docs" / "nota.md"), "--explain", "--licence", "MIT")
+    assert "MIT: may be trained on" in said
+    lavra("ingest", str(tmp_path / "docs"), "--licence", "CC0-1.0")
+    assert "CC0-1.0: may be trained on" in lavra("corpus", "explain", str(tmp_path / "docs" / "nota.md"))
     assert "clean" in {path.name for path in (tmp_path / ".lavra" / "refs").iterdir()}
 
 

@@ -138,11 +138,11 @@ def explain(
     show_explained(here, file, _settings(here, without, evaluation_set, unlicensed, personal))
 
 
-def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None) -> None:
+def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None, **flags: object) -> None:
     """Print what every stage makes of each document of a file."""
     from lavra.workspace import cleaning
 
-    for document, said in cleaning.explain(here, file, settings or cleaning.cleaning_settings(here)):
+    for document, said in cleaning.explain(here, file, settings or cleaning.cleaning_settings(here), **flags):
         print(f"{document.source} ({document.format}, {len(document.text):,} characters)")
         for stage, sentence in said:
             print(f"  {stage:14} {sentence}")

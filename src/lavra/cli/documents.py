@@ -55,7 +55,7 @@ def ingest(
         from lavra.cli.corpora import show_explained
 
         for path in paths:
-            show_explained(here, path)
+            show_explained(here, path, licence=licence, owner=owner, roles=role, max_megabytes=max_megabytes)
         return
     with progress() as report:
         done = here.ingest(
