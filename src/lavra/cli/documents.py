@@ -81,11 +81,11 @@ def _show_ingested(done: Ingested) -> None:
         return
     print(f"{report.kept} documents, {report.characters:,} characters, in {done.artifact.id}.")
     if report.skipped:
-        print(f"Not read: {len(report.skipped)}")
+        print(f"Not read: {report.not_kept}")
         for skipped in report.skipped[:50]:
             print(f"  {skipped.source}: {skipped.reason}")
-        if len(report.skipped) > 50:
-            print(f"  … and {len(report.skipped) - 50} more")
+        if report.not_kept > 50:
+            print(f"  … and {report.not_kept - 50} more")
         print(f"All of them, with the counts: {done.artifact.path / 'report.md'}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from lavra.corpus.language import detect_language
 from lavra.corpus.opting_out import RESERVATION
 from lavra.corpus.parts import BadRecord, Parts
 from lavra.corpus.pool import Answer
+from lavra.corpus.remembering import Remembered
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import Facts, Sources
 from lavra.corpus.walking import Found, Skipped, safe_name
@@ -25,8 +25,8 @@ class Assembly:
     found: Found
     sources: Sources
     settings: ReadSettings
-    names: set[int] = field(default_factory=set)
-    """Hashes of the records' names so far: a dump of millions of records keeps no millions of names."""
+    names: Remembered[int] = field(default_factory=Remembered)
+    """The records' names so far, each with the number that the next record of this name gets."""
 
     def documents(self, answer: Answer) -> Iterator[Document | Skipped]:
         """The documents of a file, or of one record of it."""
@@ -56,11 +56,13 @@ class Assembly:
         if not parts.record:
             return self.found.source
         name = base = safe_name(parts.record)
-        number = 2
-        while (mark := int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())) in self.names:
-            name = f"{base}~{number}"
-            number += 1
-        self.names.add(mark)
+        number = self.names.get(base)
+        if number is not None:
+            while (name := f"{base}~{number}") in self.names:
+                number += 1
+        self.names[base] = 2 if number is None else number + 1
+        if name != base:
+            self.names[name] = 2
         return f"{self.found.source}#{name}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from lavra.errors import LavraError
 
 NONE_STATED = "none stated"
 """What the counts say for documents without a licence or owner."""
+OTHERS = "others, beyond the first 10,000 different ones"
+"""What the counts say for names that are too many to be counted one by one."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,17 @@ class IngestReport:
     kept: int
     """Documents in the corpus."""
     skipped: tuple[Skipped, ...] = ()
-    """Everything that was met and not kept, with its reason; exact duplicates too (kind ``duplicate``)."""
+    """What was met and not kept, with its reason; exact duplicates too. The first 1,000 of each kind: `left_out` has
+    all."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """How many were not kept, by kind."""
     notes: tuple[tuple[str, str], ...] = ()
-    """Documents that are kept but not whole: pages without text, rows left out …"""
+    """Documents that are kept but not whole: pages without text, rows left out … The first 1,000, of ``noted``; each
+    stands in its document's metadata too."""
+    noted: int = 0
     duplicates: dict[str, str] = field(default_factory=dict)
-    """Source of every exact duplicate that is not in the corpus, carried over ones too, and of the one that is."""
+    """Source of exact duplicates that are not in the corpus (the first 1,000), carried over ones too, and of the one
+    that is."""
     carried_over: int = 0
     """How many of those kept come from the previous corpus."""
     languages: dict[str, int] = field(default_factory=dict)
@@ -43,9 +50,9 @@ class IngestReport:
     seconds: float = 0.0
 
     @property
-    def dropped(self) -> dict[str, int]:
-        """How many were skipped, by kind."""
-        return dict(sorted(Counter(item.kind for item in self.skipped).items()))
+    def not_kept(self) -> int:
+        """How many were met and not kept."""
+        return sum(self.dropped.values())
 
     def markdown(self) -> str:
         """The report as a page."""
@@ -54,7 +61,7 @@ class IngestReport:
             "",
             f"**{self.kept:,} documents** ({self.characters:,} characters from {self.bytes / 1e6:,.1f} MB"
             + (f"; {self.carried_over:,} carried over" if self.carried_over else "")
-            + f") in {self.seconds:,.1f} s; {len(self.skipped):,} not kept.",
+            + f") in {self.seconds:,.1f} s; {self.not_kept:,} not kept.",
         ]
         for title, counts in (
             ("Languages", self.languages),
@@ -71,17 +78,22 @@ class IngestReport:
             lines += ["", "## Not kept"]
             for kind, count in self.dropped.items():
                 lines += ["", f"### {kind} ({count:,})", ""]
-                lines += [f"- `{_cell(s.source)}`: {_cell(s.reason)}" for s in self.skipped if s.kind == kind]
+                named = [f"- `{_cell(s.source)}`: {_cell(s.reason)}" for s in self.skipped if s.kind == kind]
+                lines += named
+                if count > len(named):
+                    lines.append(f"- … and {count - len(named):,} more, which stand in `skipped.parquet`")
         if self.notes:
             lines += ["", "## Kept, but not whole", ""]
             lines += [f"- `{_cell(source)}`: {_cell(note)}" for source, note in self.notes]
+            if self.noted > len(self.notes):
+                lines.append(f"- … and {self.noted - len(self.notes):,} more: each says so in its metadata, as `note`")
         return "\n".join(lines) + "\n"
 
 
 def write_report(report: IngestReport, out: Path) -> None:
     """Write ``report.json`` and ``report.md`` into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    data = {"version": 1, **asdict(report), "dropped": report.dropped}
+    data = {"version": 1, **asdict(report)}
     # Paths may hold bytes that are no text; written as escapes they survive in JSON and are visible in Markdown.
     pages = {"report.json": json.dumps(data, ensure_ascii=False, indent=1) + "\n", "report.md": report.markdown()}
     for name, page in pages.items():
@@ -97,6 +109,7 @@ def load_report(corpus: Path) -> IngestReport:
         data = {key: value for key, value in data.items() if key in known}
         data["skipped"] = tuple(Skipped(**item) for item in data["skipped"])
         data["notes"] = tuple((source, note) for source, note in data["notes"])
+        data.setdefault("noted", len(data["notes"]))  # a report of before it was counted has all
         return IngestReport(**data)
     except FileNotFoundError:
         raise LavraError(f"there is no corpus at {corpus}: make one with `lavra ingest`") from None

@@ -33,6 +33,8 @@ from lavra.errors import LavraError
 FILE_NAME = "documents.parquet"
 _GROUP_ROWS = 1_000
 _GROUP_CHARACTERS = 8_000_000
+_GROUPS = 500
+"""Row groups after which they become larger, up to eight times: the writer holds 39 kB for each until the end."""
 
 
 @cache
@@ -75,7 +77,7 @@ class CorpusWriter:
         self._path, self._partial = path, path.with_name(path.name + ".partial")
         self._writer = parquet.ParquetWriter(self._partial, schema(), compression="zstd", compression_level=3)
         self._rows: list[dict[str, Any]] = []
-        self._characters = 0
+        self._characters = self._groups = 0
 
     def __enter__(self) -> CorpusWriter:
         return self
@@ -95,7 +97,8 @@ class CorpusWriter:
         """Append one document."""
         self._rows.append(_row(document, root))
         self._characters += len(document.text)
-        if len(self._rows) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
+        scale = min(1 + self._groups // _GROUPS, 8)
+        if len(self._rows) >= scale * _GROUP_ROWS or self._characters >= scale * _GROUP_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
@@ -104,6 +107,7 @@ class CorpusWriter:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=schema()))
             self._rows, self._characters = [], 0
+            self._groups += 1
 
 
 def load_documents(corpus: Path) -> Iterator[Document]:

@@ -65,31 +65,34 @@ def walk(root: Path, label: str, settings: ReadSettings, ignored: Counter[str]) 
     while stack:
         folder, name = stack.pop()
         try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            names = sorted(os.listdir(os.fsencode(folder)))  # names alone: a folder may hold millions
         except OSError as error:
             kind, reason = _os_reason(error)
             yield Skipped(f"{name}/", kind, f"the folder: {reason}")
             continue
         below = []
-        for entry in listed:
-            source = f"{name}/{safe_name(entry.name)}"
-            if entry.name.startswith("."):
+        for raw in names:
+            entry = os.fsdecode(raw)
+            path, source = os.path.join(folder, entry), f"{name}/{safe_name(entry)}"
+            if entry.startswith("."):
                 ignored["hidden"] += 1
-            elif entry.is_symlink():
-                yield Skipped(source, *_link_reason(entry.path, real_root))
-            elif entry.is_dir(follow_symlinks=False):
-                if entry.name in settings.skip_folders or os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                continue
+            try:
+                status = os.lstat(path)
+            except OSError as error:
+                yield Skipped(source, *_os_reason(error))
+                continue
+            if stat.S_ISLNK(status.st_mode):
+                yield Skipped(source, *_link_reason(path, real_root))
+            elif stat.S_ISDIR(status.st_mode):
+                if entry in settings.skip_folders or os.path.exists(os.path.join(path, "pyvenv.cfg")):
                     ignored["vendored folders"] += 1
                 else:
-                    below.append((Path(entry.path), source))
-            elif entry.name == FILE_NAME:
+                    below.append((Path(path), source))
+            elif entry == FILE_NAME:
                 ignored["sources files"] += 1
             else:
-                try:
-                    yield _file(Path(entry.path), source, entry.stat(follow_symlinks=False))
-                except OSError as error:
-                    yield Skipped(source, *_os_reason(error))
+                yield _file(Path(path), source, status)
         stack.extend(reversed(below))
 
 

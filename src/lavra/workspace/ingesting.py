@@ -71,9 +71,9 @@ def ingest(
 
 def stated_licences(report: IngestReport) -> list[str]:
     """The licences that documents state; "none stated" is not one."""
-    from lavra.corpus.report import NONE_STATED
+    from lavra.corpus.report import NONE_STATED, OTHERS
 
-    return [licence for licence in report.licences if licence != NONE_STATED]
+    return [licence for licence in report.licences if licence not in (NONE_STATED, OTHERS)]
 
 
 def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
@@ -82,7 +82,7 @@ def nothing_read(roots: Sequence[Path], report: IngestReport) -> str:
     if not report.skipped:
         return f"nothing was ingested: there are no files in {where}."
     first = report.skipped[0]
-    more = f" and {len(report.skipped) - 1} more" if len(report.skipped) > 1 else ""
+    more = f" and {report.not_kept - 1} more" if report.not_kept > 1 else ""
     return f"nothing was ingested from {where}: {first.source} ({first.reason}){more}."
 
 

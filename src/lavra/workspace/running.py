@@ -89,6 +89,7 @@ class Running:
 
     def add_document(self, filename: str, data: bytes, *, roles: frozenset[str]) -> Sequence[Added | NotAdded]:
         """Keep an upload, ingest it, index it; what cannot be read is not kept."""
+        from lavra.corpus.left_out import load_left_out
         from lavra.corpus.reading import read_bytes
         from lavra.corpus.walking import Skipped
 
@@ -111,7 +112,9 @@ class Running:
             workspace.index()
         prefix = f"{UPLOADS}/{path.name}"
         results: list[Added | NotAdded] = [
-            result for result in ingested.report.skipped if result.source.split("#")[0] == prefix
+            row.skipped()
+            for row in load_left_out(ingested.artifact.path)
+            if not row.earlier and row.source.split("#")[0] == prefix
         ]
         counts = workspace.live_index.documents(roles)
         for entry in counts:
