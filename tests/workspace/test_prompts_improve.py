@@ -25,7 +25,6 @@ from lavra.workspace.prompts.improving import (
     improved_template,
     present_variant,
     read_instructions,
-    written,
 )
 from lavra.workspace.prompts.keeping import as_toml, keep
 from lavra.workspace.prompts.trial import Trial
@@ -159,11 +158,25 @@ def test_instructions_of_a_model_are_read_with_suspicion(here: Workspace) -> Non
             assert "red" in turns[-1]["content"] or "blue" in turns[-1]["content"]
             return '1. Name the colour of the house.\n- "Say which colour it is."\nOK\nUse {{ colour }} here, please.\n'
 
-    found = improve(here, _settings(here, limit=40))
-    assert written(Wordy(), found.trial, 5) == [
-        ("wordy", "Name the colour of the house."),
-        ("wordy", "Say which colour it is."),
-    ]
+    found = improve(here, _settings(here, limit=40, write=5), writer=Wordy())
+    assert found.wrote is not None
+    assert found.wrote.lines == 4
+    assert found.wrote.usable == ("Name the colour of the house.", "Say which colour it is.")
+    tried = {(one.variant.origin, one.variant.instruction) for one in found.found.tried}
+    assert tried >= {("wordy", text) for text in found.wrote.usable}
+    again = improve(here, _settings(here, limit=40, write=5), writer=Silent())
+    assert again.wrote is not None
+    assert again.wrote.usable == found.wrote.usable, "a search that is taken up again tries the same"
+    assert again.wrote.counts == {}
+
+
+class Silent:
+    """The same name, and asked nothing."""
+
+    name, counts = "wordy", Counter()
+
+    def write(self, turns: Any) -> str:
+        return pytest.fail("it was asked again")
 
 
 class Letters:

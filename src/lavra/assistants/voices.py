@@ -97,7 +97,9 @@ class Remote:
             except Refused as refused:
                 if refused.code not in (400, 422):
                     raise
-                self._streams = False
+            said = self.server.chat(body)  # refused again where the conversation is at fault, not the stream
+            self._streams = False
+            return said
         return self.server.chat(body)
 
     def _body(self, turns: Sequence[Turn], sampling: Sampling) -> dict[str, Any]:

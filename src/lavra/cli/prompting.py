@@ -120,7 +120,11 @@ def prompts_improve(
     require_models(here)
     if endpoint is not None and not write:
         raise LavraError("--endpoint writes instructions: say how many with --write.")
-    writer = asker(here, "model", endpoint=endpoint, endpoint_model=endpoint_model, key_env=key_env) if write else None
+    writer = None
+    if write:
+        writer = asker(
+            here, "model", endpoint=endpoint, endpoint_model=endpoint_model, key_env=key_env, as_json=False
+        )  # fmt: skip
     counts = _counts(examples)
     settings = ImproveSettings(questions, prompt, instructions, counts, measure, max_tokens, limit, write, seed)
     with progress() as report:
@@ -153,6 +157,9 @@ def _show_improved(found: Improved) -> None:
         f"{prompt.name} (version {prompt.version}, {found.trial.language}), by {found.measure}: "
         f"{counts['shown']} questions to show, {counts['searched']} to search on, {counts['tested']} to test.\n"
     )
+    if found.wrote is not None:
+        wrote = found.wrote
+        print(f"{wrote.by} wrote {wrote.lines} lines, of which {len(wrote.usable)} are instructions to try.\n")
     for one in found.found.tried:
         words = " ".join(one.variant.instruction.split()) or "(none)"
         said = f"{one.variant.said}: " if one.stage != "instructions" else ""

@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from lavra.assistants.events import Answer, Answering, Message
+from lavra.assistants.server import Refused
 from lavra.evaluation.answers import without_markers
 from lavra.evaluation.harness.room import longest_text
 from lavra.evaluation.harness.scoring import score
@@ -46,6 +47,10 @@ _CHANGED = 0.5
 _TAG = re.compile(r"<(?=/?[a-z_0-9]+\s*>)", re.IGNORECASE)
 _LONGEST = 6000
 """Characters of a reply that a judge reads."""
+QUOTED, _OF_EACH = 3, 300
+"""Verdicts that cannot be read, of which so many are quoted, and so many characters."""
+_ONE = (400, 413, 422)
+"""Refusals of a server that may concern this one question: too long mostly. Others concern all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Judge:
     weigh: Weigh | None = None
     """Gives grades in place of ``write``, for a model whose probabilities can be read."""
     counts: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
+    """The first verdicts that could not be read, so that a person sees why."""
 
     def __call__(self, question: Question, reply: Reply) -> float:
         """Between 0 (grade 1) and 1 (grade 5): the mean of both orders; NaN where neither verdict can be read."""
@@ -97,7 +104,7 @@ class Judge:
                 f"{self.rubric.criterion}\n\n{self.rubric.grades}\n\n{_tagged('question', question.text)}\n{first}\n"
                 f'{second}\n\nReply with {{"reason": "one sentence", "grade": {low} to {high}}}.'
             )
-            grade = self.weigh(_turns(asked)) if self.weigh is not None else read_grade(self._ask(asked))
+            grade = self.weigh(_turns(asked)) if self.weigh is not None else self._read(self._ask(asked))
             self.counts["grades"] += grade is not None
             self.counts["unreadable"] += grade is None
             if grade is not None:
@@ -130,7 +137,19 @@ class Judge:
         return votes[0]
 
     def _ask(self, content: str) -> str:
-        return self.write(_turns(content))
+        try:
+            return self.write(_turns(content))
+        except Refused as refused:
+            if refused.code not in _ONE:
+                raise
+            self.counts["refused"] += 1
+            return ""
+
+    def _read(self, text: str) -> int | None:
+        grade = read_grade(text)
+        if grade is None and text and len(self.unread) < QUOTED:
+            self.unread.append(text[:_OF_EACH])
+        return grade
 
 
 def _turns(content: str) -> list[Turn]:

@@ -187,8 +187,10 @@ def asker(
     endpoint: str | None = None,
     endpoint_model: str | None = None,
     key_env: str | None = None,
+    as_json: bool = True,
 ) -> Writer | None:
-    """Who writes questions: the endpoint, the model named, or the workspace's own; None where rules do.
+    """Who writes questions: the endpoint, the model named, or the workspace's own; None where rules do. ``as_json``: a
+    server is asked for JSON, where it knows how.
 
     Raises:
         LavraError: where what was named contradicts itself, or is not here.
@@ -204,7 +206,7 @@ def asker(
     if endpoint:
         if not endpoint_model:
             raise LavraError("the endpoint's model was not named: add --endpoint-model NAME.")
-        return Endpoint(endpoint, endpoint_model, key_env=key_env)
+        return Endpoint(endpoint, endpoint_model, key_env=key_env, as_json=as_json)
     if model:
         from lavra.inference.engine import Engine
 

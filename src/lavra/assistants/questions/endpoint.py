@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lavra.assistants.server import Refused, Server
+from lavra.assistants.server import Options, Refused, Server
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
 from lavra.prompting import Turn
@@ -48,7 +48,7 @@ class OwnModel:
 
 
 class Endpoint:
-    """An OpenAI-compatible server; see ``assistants.server``."""
+    """An OpenAI-compatible server; see ``assistants.server``. ``as_json``: it is asked for JSON, where it knows how."""
 
     def __init__(
         self,
@@ -58,10 +58,12 @@ class Endpoint:
         key_env: str | None = None,
         timeout: float = 120.0,
         sleep: Callable[[float], None] = time.sleep,
+        options: Options = Options(),
+        as_json: bool = True,
     ) -> None:
-        self._server = Server(url, key_env=key_env, timeout=timeout, sleep=sleep)
+        self._server = Server(url, key_env=key_env, timeout=timeout, sleep=sleep, options=options)
         self.name, self.url, self.counts = model, self._server.url, self._server.counts
-        self._plain_json = True
+        self._json = as_json
 
     def write(self, turns: Sequence[Turn]) -> str:
         """The answer's text.
@@ -72,11 +74,13 @@ class Endpoint:
         body: dict[str, Any] = {
             "model": self.name, "messages": list(turns), "temperature": 0, "max_tokens": ANSWER_TOKENS,
         }  # fmt: skip
-        if self._plain_json:
+        if self._json:
             try:
                 return self._server.chat({**body, "response_format": {"type": "json_object"}}).text
             except Refused as refused:  # not every server knows response_format
                 if refused.code not in (400, 422):
                     raise
-                self._plain_json = False
+            said = self._server.chat(body)  # refused again where the conversation is at fault, not the parameter
+            self._json = False
+            return said.text
         return self._server.chat(body).text

@@ -24,6 +24,7 @@ from lavra.prompting.search import Found, Variant, search
 from lavra.prompting.template import known_templates
 from lavra.store.files import digest
 from lavra.workspace.prompts.trial import Trial
+from lavra.workspace.prompts.writing import Instructions, write_instructions
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class ImproveSettings:
 
 @dataclass(frozen=True)
 class Improved:
-    """What was found. ``difference``: of the best less the present prompt, on the test's questions."""
+    """What was found. ``difference``: of the best less the present prompt, on the test's questions; ``wrote``: what a
+    model was asked to write, where one was."""
 
     trial: Trial
     found: Found
@@ -64,6 +66,7 @@ class Improved:
     present: Interval
     best: Interval
     difference: Difference
+    wrote: Instructions | None = None
 
     @property
     def changed(self) -> bool:
@@ -91,6 +94,7 @@ class Improved:
             "difference": {"mean": self.difference.mean, "low": self.difference.low, "high": self.difference.high}
             | {"p": self.difference.p, "questions_needed": self.difference.needed},
             "gained": self.gained,
+            "written": self.wrote.to_json() if self.wrote is not None else None,
             "tried": [
                 {"stage": one.stage, "origin": one.variant.origin, "instruction": one.variant.instruction}
                 | {"examples": one.variant.said, "mean": one.mean, "questions": one.questions}
@@ -146,9 +150,10 @@ def improve(
     trial = _trial(workspace, settings, prompt, kind, language, questions, divided, progress)
     answers = [question.answers[0] for question in questions]
     pool = house(trial.kind, trial.language, answers) + read_instructions(settings.instructions)
+    present, wrote = present_variant(trial), None
     if writer is not None and settings.write:
-        pool += written(writer, trial, settings.write)
-    present = present_variant(trial)
+        wrote = write_instructions(writer, trial, present.instruction, settings.write)
+        pool += [(wrote.by, text) for text in wrote.usable]
     found = search(
         present,
         pool,
@@ -157,7 +162,7 @@ def improve(
         counts=[count for count in settings.counts if count <= len(divided.shown)],
         own=lambda best: trial.measure != "exact_match" and len(trial.own_answers(best)) >= _OWN,
     )
-    return _tested(trial, found, divided)
+    return _tested(trial, found, divided, wrote)
 
 
 def present_variant(trial: Trial) -> Variant:
@@ -245,31 +250,13 @@ def read_instructions(path: Path | None) -> list[tuple[str, str]]:
     return found
 
 
-def written(writer: Writer, trial: Trial, count: int) -> list[tuple[str, str]]:
-    """Instructions that a model writes, shown the present one and eight examples; those that have a fault are left
-    out."""
-    template = load_template("rewriting", ("system", "user"))
-    pairs = [(question.text[:500], question.answers[0][:200]) for question in trial.examples[:8]]
-    values = {"count": count, "present": present_variant(trial).instruction, "pairs": pairs}
-    language = template.language(trial.language)
-    turns = [
-        {"role": role, "content": template.render(text, language, **values)}
-        for role, text in (("system", "system"), ("user", "user"))
-    ]
-    found = []
-    for line in writer.write(turns).split("\n"):
-        text = line.strip().lstrip("-*•0123456789.) ").strip('"“” ')
-        faults = [one for one in lint_text(text, language=trial.language, given=()) if one.severity == "error"]
-        if 10 <= len(text) <= 500 and not faults:
-            found.append((writer.name, text))
-    return found[:count]
-
-
-def _tested(trial: Trial, found: Found, divided: Divided) -> Improved:
+def _tested(trial: Trial, found: Found, divided: Divided, wrote: Instructions | None) -> Improved:
     now = trial.values(present_variant(trial), divided.tested)
     best = trial.values(found.best, divided.tested)
     counts = {"shown": len(divided.shown), "searched": len(divided.searched), "tested": len(divided.tested)}
-    return Improved(trial, found, trial.measure, counts, mean_interval(now), mean_interval(best), paired(best, now))
+    return Improved(
+        trial, found, trial.measure, counts, mean_interval(now), mean_interval(best), paired(best, now), wrote
+    )
 
 
 def improved_template(improved: Improved) -> PromptTemplate:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lavra.errors import LavraError
 from lavra.evaluation.items import Question, Reply
-from lavra.evaluation.judging import Judge, Weigh, agreement, by_probabilities, doubts, kendall
+from lavra.evaluation.judging import QUOTED, Judge, Weigh, agreement, by_probabilities, doubts, kendall
 from lavra.evaluation.measuring import Scores
 from lavra.store.files import digest
 from lavra.workspace.studying.scoring import QUALITY, Result
@@ -25,39 +26,62 @@ JUDGE = "judge"
 
 
 class KeptJudge:
-    """A judge that is asked about a reply once. ``counts`` are those of all grades, the kept ones among them."""
+    """A judge that is asked about a reply once. ``counts`` are those of all grades, the kept ones among them, and
+    ``unread`` the first verdicts that could not be read; ``failed``: why it was not asked any more, "" where it was."""
 
     def __init__(self, judge: Judge, path: Path, name: str) -> None:
         self._judge, self._path, self._name = judge, path, name
-        self._kept: dict[str, tuple[float | None, dict[str, int]]] = {}
+        self._kept: dict[str, tuple[float | None, dict[str, int], list[str]]] = {}
         self._counted: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self.unread: list[str] = []
+        self.failed = ""
         for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
             try:
                 row = json.loads(line)
-                self._kept[row["key"]] = (row["grade"], dict(row["counts"]))
+                self._kept[row["key"]] = (row["grade"], dict(row["counts"]), list(row.get("unread", ())))
             except (ValueError, TypeError, KeyError):  # cut short by a kill
                 continue
 
+    def try_out(self) -> None:
+        """Ask it once, unless something of it is kept, so that a wrong address is said before anything is built.
+
+        Raises:
+            LavraError: where it refuses, or does not answer.
+        """
+        if not self._kept:
+            self._judge.write([{"role": "user", "content": "Reply with the JSON object {}."}])
+
     def __call__(self, question: Question, reply: Reply) -> float:
+        """A grade, or NaN: it cannot be read, or the judge has failed, after which it is asked nothing more."""
         rubric = self._judge.rubric
         key = digest([self._name, rubric.criterion, rubric.grades, question.text, list(question.answers), reply.text])
         if key not in self._kept:
-            before = Counter(self._judge.counts)
-            grade = self._judge(question, reply)
-            counted = dict(Counter(self._judge.counts) - before)
-            self._kept[key] = (None if np.isnan(grade) else grade, counted)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                row = {"key": key, "grade": self._kept[key][0], "counts": counted}
-                file.write("\n" + json.dumps(row))
-                file.flush()
-                os.fsync(file.fileno())
-        grade_or_none, counted = self._kept[key]
+            if self.failed:
+                return np.nan
+            try:
+                self._ask(key, question, reply)
+            except LavraError as error:
+                self.failed = str(error)
+                return np.nan
+        grade, counted, unread = self._kept[key]
         if key not in self._counted:
             self._counted.add(key)
             self.counts.update(counted)
-        return np.nan if grade_or_none is None else grade_or_none
+            self.unread = [*self.unread, *unread][:QUOTED]
+        return np.nan if grade is None else grade
+
+    def _ask(self, key: str, question: Question, reply: Reply) -> None:
+        before, seen = Counter(self._judge.counts), len(self._judge.unread)
+        grade = self._judge(question, reply)
+        counted = dict(Counter(self._judge.counts) - before)
+        self._kept[key] = (None if np.isnan(grade) else grade, counted, self._judge.unread[seen:])
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8", errors="replace") as file:
+            row = {"key": key, "grade": self._kept[key][0], "counts": counted, "unread": self._kept[key][2]}
+            file.write("\n" + json.dumps(row, ensure_ascii=False))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def judged(found: Sequence[Result], judge: KeptJudge, name: str | None, by: str) -> dict[str, Any]:
@@ -71,6 +95,8 @@ def judged(found: Sequence[Result], judge: KeptJudge, name: str | None, by: str)
     return {
         "name": name,
         "counts": dict(judge.counts),
+        "unread": judge.unread,
+        "failed": judge.failed,
         "agreement": {
             measure: {"mean": one.mean, "low": one.low, "high": one.high, "count": one.count}
             for measure, one in agreed.items()

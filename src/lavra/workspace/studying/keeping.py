@@ -20,14 +20,21 @@ DONE = "done"
 
 
 def finished(plan: Plan) -> Artifact | None:
-    """What the same plan came to before, unless a way failed: that may do better another time."""
+    """What the same plan came to before, unless a way or the judge failed: they may do better another time."""
     try:
         found = plan.workspace.store.get((plan.folder / DONE).read_text("utf-8").strip())
     except (OSError, LavraError):  # it was not done, or was removed since
         return None
-    if found.manifest.erased is not None or any(way["state"] == "failed" for way in read_record(found)["ways"]):
+    if found.manifest.erased is not None:
         return None
-    return found
+    record = read_record(found)
+    failed = any(way["state"] == "failed" for way in record["ways"]) or judge_failed(record)
+    return None if failed else found
+
+
+def judge_failed(values: Mapping[str, Any]) -> str:
+    """Why a study's judge was not asked about all replies; "" where it was, or there is none."""
+    return str((values["judge"] or {}).get("failed", ""))
 
 
 def find_study(plan: Plan, entries: Sequence[Entry]) -> Artifact | None:
@@ -54,7 +61,7 @@ def keep_study(plan: Plan, entries: Sequence[Entry], values: Mapping[str, Any]) 
         corpus = plan.workspace.corpus()
         draft.licences.extend(corpus.manifest.licences if corpus is not None else ())
 
-    artifact = store.make("study", _inputs(plan, entries), _outcome(plan, entries), build)
+    artifact = store.make("study", _inputs(plan, entries), _outcome(plan, entries, judge_failed(values)), build)
     store.set_ref("study", artifact.id)
     write_atomically(plan.folder / DONE, artifact.id.encode())
     return artifact
@@ -71,8 +78,8 @@ def _inputs(plan: Plan, entries: Sequence[Entry]) -> dict[str, str]:
     return found
 
 
-def _outcome(plan: Plan, entries: Sequence[Entry]) -> dict[str, Any]:
-    """The recipe, and what came of it: a way that failed may do better another time, and that is another study."""
+def _outcome(plan: Plan, entries: Sequence[Entry], judge_failed: str = "") -> dict[str, Any]:
+    """The recipe, and what came of it: who failed may do better another time, and that is another study."""
     came = [
         [
             entry.candidate.name,
@@ -82,7 +89,7 @@ def _outcome(plan: Plan, entries: Sequence[Entry]) -> dict[str, Any]:
         ]
         for entry in entries
     ]
-    return {**plan.recipe, "outcome": digest(came)}
+    return {**plan.recipe, "outcome": digest([*came, judge_failed] if judge_failed else came)}
 
 
 def numbers(value: Any) -> Any:

@@ -30,7 +30,7 @@ from lavra.workspace.studying.budget import Spending
 from lavra.workspace.studying.command import command_of
 from lavra.workspace.studying.deciding import decide
 from lavra.workspace.studying.desk import Desk
-from lavra.workspace.studying.grading import KeptJudge, judge_here, judged
+from lavra.workspace.studying.grading import JUDGE, KeptJudge, judge_here, judged
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.keeping import PAGE, find_study, finished, keep_study, numbers, read_record
 from lavra.workspace.studying.planning import Plan, plan_study
@@ -39,7 +39,7 @@ from lavra.workspace.studying.race import Race
 from lavra.workspace.studying.replies import FOLDER, Kept, key
 from lavra.workspace.studying.report.record import record
 from lavra.workspace.studying.resampling import resample, with_samples
-from lavra.workspace.studying.scoring import QUALITY, results, score
+from lavra.workspace.studying.scoring import QUALITY, Result, results, score
 from lavra.workspace.studying.settings import StudySettings
 from lavra.workspace.studying.way import Given
 from lavra.workspace.workspace import Progress, Workspace, silent
@@ -95,6 +95,9 @@ def study(
     """
     if (done := finished(plan)) is not None:
         return Study(plan, done, read_record(done), True)
+    judge = find_judge(plan)
+    if judge is not None and _on_a_server(plan.settings):
+        judge.try_out()
     exam, pricing = plan.exam, pricing_of(plan.workspace)
     spending = Spending(plan.folder / "spent.jsonl", pricing.prices, plan.budget)
     given = given_for(plan, progress=progress, say=say, callbacks=callbacks)
@@ -102,20 +105,23 @@ def study(
     if (before := find_study(plan, entries)) is not None:
         return Study(plan, before, read_record(before), True)
     samples = resample(entries, exam.asked, plan.settings.samples, given, spending)
-    judge = find_judge(plan)
-    measured = _thorough(plan, judge)
+    measured = _thorough(plan, judge, plan.settings.measure)
     found = results(exam.asked, entries, measured, lambda done: progress("Measuring", done, len(entries)))
+    undecided = _undecided(plan, judge)
+    if undecided:
+        found = results(exam.asked, entries, _thorough(plan, judge, QUALITY))  # grades there are, are kept
     found = [
         replace(one, scores=with_samples(one.scores, samples[one.name])) if one.name in samples else one
         for one in found
     ]
-    decision = decide(found, pricing.cost, seed=plan.settings.seed)
+    if judge is not None and judge.failed:
+        say(f"the judge was not asked any more: {judge.failed}")
+    decision = None if undecided else decide(found, pricing.cost, seed=plan.settings.seed)
     kept = measure_abilities(entries, exam, given, plan.settings.data) if plan.settings.general else []
-    named = plan.settings.judge_model or plan.settings.judge
     about = {
         **_about(plan, command),
         "models": to_record(kept),
-        "judge": judged(found, judge, named, plan.settings.measure) if judge is not None and found else None,
+        "judge": _judged(plan, found, judge, undecided) if judge is not None and found else None,
     }
     values = numbers(record(exam, entries, found, decision, pricing, spending, about))
     return Study(plan, keep_study(plan, entries, values), values, False)
@@ -160,9 +166,9 @@ def _quick(settings: StudySettings) -> Callable[[Sequence[Question], Sequence[Ke
     return quality
 
 
-def _thorough(plan: Plan, judge: KeptJudge | None) -> Callable[[Sequence[Question], Sequence[Kept]], Scores]:
-    """Everything that can be measured."""
-    embedder, by = plan.workspace.embedder, plan.settings.measure
+def _thorough(plan: Plan, judge: KeptJudge | None, by: str) -> Callable[[Sequence[Question], Sequence[Kept]], Scores]:
+    """Everything that can be measured. ``by``: what ways are compared by."""
+    embedder = plan.workspace.embedder
     entailment = find_entailment(plan)
     return lambda questions, kept: score(questions, kept, by=by, embedder=embedder, judge=judge, entailment=entailment)
 
@@ -186,17 +192,36 @@ def find_judge(plan: Plan) -> KeptJudge | None:
     if settings.judge is None:
         return None
     from lavra.assistants.questions.endpoint import Endpoint
+    from lavra.assistants.server import Options
 
     path = workspace.store.root / FOLDER / f"grades-{digest([settings.judge, settings.judge_model])[:16]}.jsonl"
 
-    if settings.judge.startswith(("http://", "https://")):
-        endpoint = Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env)
-        return KeptJudge(Judge(endpoint.write), path, f"{settings.judge} {settings.judge_model}")
+    if _on_a_server(settings):
+        options = Options("--judge", "--judge-model", "--judge-key-env")
+        endpoint = Endpoint(settings.judge, settings.judge_model or "", key_env=settings.judge_key_env, options=options)
+        name = f"{settings.judge} {settings.judge_model}"
+        return KeptJudge(Judge(endpoint.write, counts=endpoint.counts), path, name)
     generator = find_generator(workspace, settings.judge)
     own = cache(lambda: judge_here(generator))
     return KeptJudge(
         Judge(lambda turns: "", weigh=lambda turns: own()(turns)), path, f"{settings.judge} {generator.model.sha256}"
     )  # fmt: skip
+
+
+def _on_a_server(settings: StudySettings) -> bool:
+    return (settings.judge or "").startswith(("http://", "https://"))
+
+
+def _undecided(plan: Plan, judge: KeptJudge | None) -> bool:
+    """Ways were to be compared by a judge who graded nothing, or not everything: then nothing is recommended."""
+    return plan.settings.measure == JUDGE and judge is not None and (bool(judge.failed) or not judge.counts["grades"])
+
+
+def _judged(plan: Plan, found: Sequence[Result], judge: KeptJudge, undecided: bool) -> dict[str, Any]:
+    """What the report says of the judge. ``undecided``: ways could not be compared by it."""
+    by = QUALITY if undecided else plan.settings.measure
+    named = plan.settings.judge_model or plan.settings.judge
+    return {**judged(found, judge, named, by), "undecided": undecided}
 
 
 def _about(plan: Plan, command: str) -> dict[str, Any]:

@@ -220,9 +220,17 @@ def _judge(record: Json) -> list[str]:
     return [
         f"<h2>{show('judge')}</h2>",
         f"<p><strong>{both(judge_verdict(record['judge']))}</strong></p>",
+        *_unread(record["judge"].get("unread", ())),
         _table(heads, rows) if rows else "",
         f'<p class="note">{note}</p>',
     ]
+
+
+def _unread(texts: Sequence[str]) -> list[str]:
+    """What a judge wrote that is no verdict."""
+    if not texts:
+        return []
+    return [f"<p>{show('judge_unread')}</p>", "<ul>", *(f"<li><q>{escape(text)}</q></li>" for text in texts), "</ul>"]
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -15,7 +15,8 @@ def verdict(record: Json) -> dict[str, list[str]]:
     """By language, the three sentences."""
     decision = record["decision"]
     if decision is None:
-        return {language: re.split(r"(?<=\.) ", text) for language, text in say("no_decision").items()}
+        why = "no_decision_judge" if (record.get("judge") or {}).get("undecided") else "no_decision"
+        return {language: re.split(r"(?<=\.) ", text) for language, text in say(why).items()}
     ways = {way["name"]: way for way in record["ways"]}
     sentences = [_take(decision, ways), _sure(decision), _cost(record, ways)]
     return {language: [sentence[language] for sentence in sentences] for language in LANGUAGES}
@@ -82,10 +83,15 @@ def judge_verdict(judge: Json) -> dict[str, str]:
         "kendall": "–" if judge["kendall"] is None else f"{judge['kendall']:.3f}",
         "unreadable": counts.get("unreadable", 0),
         "verdicts": counts.get("unreadable", 0) + counts.get("grades", 0),
+        "grades": counts.get("grades", 0),
         "changed": counts.get("order changed the grade", 0),
         "pairs": counts.get("pairs", 0),
     }
+    failed = judge.get("failed")
+    said = say("judge_failed", reason=failed, **given) if failed else dict.fromkeys(LANGUAGES, "")
     if not judge["doubts"]:
-        return say("judge_trusted", **given)
+        trusted = say("judge_trusted", **given)
+        return {one: said[one] + trusted[one] for one in LANGUAGES}
     reasons = [say(f"doubt_{doubt}", **given) for doubt in judge["doubts"]]
-    return say("judge_doubted", reasons={one: "; ".join(r[one] for r in reasons) for one in LANGUAGES}, **given)
+    doubted = say("judge_doubted", reasons={one: "; ".join(r[one] for r in reasons) for one in LANGUAGES}, **given)
+    return {one: said[one] + doubted[one] for one in LANGUAGES}

@@ -94,6 +94,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Do not believe {judge} as a judge: {reasons}.",
         "Não acredite em {judge} como juiz: {reasons}.",
     ),
+    "judge_failed": (
+        "{judge} was asked no more after {grades} grades, and the same command asks it the rest: {reason} ",
+        "{judge} não foi mais consultado depois de {grades} notas, e o mesmo comando lhe pergunta o resto: {reason} ",
+    ),
+    "judge_unread": (
+        "What it wrote instead of a verdict, for example:",
+        "O que ele escreveu em vez de um veredito, por exemplo:",
+    ),
     "doubt_nothing_read": ("none of its verdicts could be read", "nenhum de seus vereditos pôde ser lido"),
     "doubt_unreadable": (
         "{unreadable} of its {verdicts} verdicts could not be read",
@@ -236,6 +244,12 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "failures. Then ask other questions, or give other documents or models.",
         "Nenhum caminho deu uma única resposta certa; nenhum é recomendado. Leia abaixo as piores respostas e os "
         "motivos das falhas. Depois faça outras perguntas, ou dê outros documentos ou modelos.",
+    ),
+    "no_decision_judge": (
+        "Ways were to be compared by a judge who graded nothing, or not everything, so none is recommended. The "
+        "quality shown is that of words. Take another judge, or leave out --measure judge.",
+        "Os caminhos seriam comparados por um juiz que não deu nota nenhuma, ou não a tudo; nenhum é recomendado. A "
+        "qualidade mostrada é a das palavras. Tome outro juiz, ou deixe de fora --measure judge.",
     ),
     "take": (
         "Take {way}: its quality is {quality} over {count} questions, and an answer takes {seconds} s.",
