@@ -10,8 +10,8 @@ import pytest
 
 from lavra.corpus.cleaning.run import clean_corpus
 from lavra.corpus.cleaning.settings import Cleaning
-from lavra.corpus.document import Document
-from lavra.corpus.storage import CorpusWriter
+from lavra.corpus.ingest import build_corpus
+from lavra.corpus.settings import ReadSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "corpus-format.md").read_text(encoding="utf-8")
 TYPES = {
@@ -27,14 +27,18 @@ TYPES = {
 def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("daft")
     place = tmp_path_factory.mktemp("cleaned")
-    with CorpusWriter(place / "raw" / "documents.parquet") as writer:
-        for name in ("a", "b"):
-            writer.add(Document(f"docs/{name}.md", "O mesmo texto, duas vezes."), "docs")
-    clean_corpus(place / "raw", place / "out", Cleaning(stages=("exact",)), place / "work")
+    (place / "docs").mkdir()
+    for name in ("a", "b"):
+        (place / "docs" / f"{name}.md").write_text("O mesmo mês, duas vezes.", encoding="utf-8")
+    (place / "docs" / "c.md").write_text("O CPF de Ana: 529.982.247-25.", encoding="utf-8")
+    build_corpus([place / "docs"], ReadSettings(), place / "out")
+    clean_corpus(place / "out", place / "clean", Cleaning(stages=("personal",), personal="drop"), place / "work")
+    (place / "clean" / "dropped.parquet").rename(place / "out" / "dropped.parquet")
+    (place / "clean" / "documents.parquet").rename(place / "out" / "documents.parquet")
     return place / "out"
 
 
-@pytest.mark.parametrize("name", ["documents.parquet", "dropped.parquet"])
+@pytest.mark.parametrize("name", ["documents.parquet", "skipped.parquet", "dropped.parquet"])
 def test_its_columns_are_the_files(cleaned: Path, name: str) -> None:
     section = PAGE.split(f"## {name}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.M)
