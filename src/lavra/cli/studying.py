@@ -111,12 +111,13 @@ def study(asked: StudyOptions) -> None:
     """
     from lavra.cli.console import progress
     from lavra.workspace.runs import Interrupted
-    from lavra.workspace.studying.run import plan_study
+    from lavra.workspace.studying.run import plan_study, settle
     from lavra.workspace.studying.run import study as run
 
     here = open_workspace(asked.workspace)
     settings = settings_of(asked, here.settings.study)
     _require_models(here, settings)
+    settle(here, settings)  # a mistake is told before documents are read for an hour
     with progress() as report:
         if asked.documents:
             here.ingest(asked.documents, progress=report)

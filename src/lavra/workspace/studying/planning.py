@@ -9,6 +9,7 @@ from typing import Any
 
 from lavra.errors import LavraError
 from lavra.evaluation.costs import Energy, carbon
+from lavra.evaluation.items import read_questions
 from lavra.store.manifest import recipe_hash
 from lavra.workspace.generators import find_generator
 from lavra.workspace.runs import RUNS
@@ -65,12 +66,7 @@ def plan_study(workspace: Workspace, settings: StudySettings, *, progress: Progr
     Raises:
         LavraError: for whatever is wrong with what was asked for, before anything is built.
     """
-    models = settings.models or (workspace.settings.models.generator,)
-    found = candidates(workspace, settings.ways, models, settings.external)
-    budget = _budget(workspace, settings)
-    if settings.data is not None:
-        crows_pairs(settings.data)
-    carbon(Energy(0.0, "estimated"), workspace.settings.prices.country)
+    found, budget = settle(workspace, settings)
     if any(candidate.way.reads for candidate in found):
         workspace.ready()
     exam = make_exam(
@@ -85,6 +81,25 @@ def plan_study(workspace: Workspace, settings: StudySettings, *, progress: Progr
         progress=progress,
     )
     return Plan(workspace, settings, exam, found, budget)
+
+
+def settle(workspace: Workspace, settings: StudySettings) -> tuple[list[Candidate], Budget | None]:
+    """The ways and the budget: all that can be said of a study before there are documents.
+
+    Raises:
+        LavraError: for a way, model, setting, budget, country, or file of questions that is wrong in itself.
+    """
+    found = candidates(
+        workspace, settings.ways, settings.models or (workspace.settings.models.generator,), settings.external
+    )
+    budget = _budget(workspace, settings)
+    if settings.data is not None:
+        crows_pairs(settings.data)
+    carbon(Energy(0.0, "estimated"), workspace.settings.prices.country)
+    for file in (settings.questions, settings.tuning):
+        if file is not None:
+            read_questions(file)
+    return found, budget
 
 
 def _budget(workspace: Workspace, settings: StudySettings) -> Budget | None:

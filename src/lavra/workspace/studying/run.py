@@ -33,7 +33,7 @@ from lavra.workspace.studying.desk import Desk
 from lavra.workspace.studying.grading import JUDGE, KeptJudge, judge_here, judged
 from lavra.workspace.studying.grid import Candidate
 from lavra.workspace.studying.keeping import PAGE, find_study, finished, keep_study, numbers, read_record
-from lavra.workspace.studying.planning import Plan, plan_study
+from lavra.workspace.studying.planning import Plan, plan_study, settle
 from lavra.workspace.studying.pricing import pricing_of
 from lavra.workspace.studying.race import Race
 from lavra.workspace.studying.replies import FOLDER, Kept, key
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lavra.assistants.events import Answering
     from lavra.training.callbacks import Callback
 
-__all__ = ["Plan", "Study", "plan_study", "study"]
+__all__ = ["Plan", "Study", "plan_study", "settle", "study"]
 
 
 @dataclass(frozen=True)
