@@ -96,6 +96,8 @@ def settle(workspace: Workspace, settings: StudySettings) -> tuple[list[Candidat
     if settings.data is not None:
         crows_pairs(settings.data)
     carbon(Energy(0.0, "estimated"), workspace.settings.prices.country)
+    if settings.tuning is not None and settings.questions is None:
+        raise LavraError("questions to learn from were given, and none to ask: add --questions FILE.")
     for file in (settings.questions, settings.tuning):
         if file is not None:
             read_questions(file)
