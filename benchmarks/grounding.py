@@ -13,6 +13,7 @@ balanced accuracy of .5 everywhere.
 
     python benchmarks/grounding.py [--data ../shared/data] [--no-embedder]
     python benchmarks/grounding.py --entailment FOLDER   # a cross-encoder beside words, and nothing else
+    python benchmarks/grounding.py --entailment FOLDER --most 300 --set HaluEval
 """
 
 from __future__ import annotations
@@ -187,8 +188,10 @@ def interval(value: Callable[..., float], groups: Sequence[str], *columns: np.nd
     return f"{value(*columns):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def english(data: Path, embedder: Embedder | None, judge: Reranker | None = None, most: int = 0) -> None:
-    """BEGIN and HaluEval."""
+def english(
+    data: Path, embedder: Embedder | None, judge: Reranker | None = None, most: int = 0, only: Sequence[str] = ()
+) -> None:
+    """BEGIN and HaluEval; ``only`` those whose name holds one of these."""
     folder = data / "eval" / "hallucination"
     sets = {
         "BEGIN, Wizard of Wikipedia, development (chosen on)": begin(folder / "begin/wow/begin_dev_wow.tsv"),
@@ -215,6 +218,8 @@ def english(data: Path, embedder: Embedder | None, judge: Reranker | None = None
             "the sum of both": both(share, known),
         }
     for name, rows in sets.items():
+        if only and not any(part in name for part in only):
+            continue
         rows = random.Random(0).sample(rows, most) if 0 < most < len(rows) else rows
         labels = np.array([row.grounded for row in rows])
         lengths = np.array([len(row.reply.split()) for row in rows])
@@ -286,13 +291,14 @@ def main() -> None:
     )
     parser.add_argument("--entailment", type=Path, help="a reranker's folder, tuned on entailment")
     parser.add_argument("--most", type=int, default=0, help="so many replies of a set, by lot; 0: all")
+    parser.add_argument("--set", action="append", default=[], help="only sets whose name holds this; repeat")
     options = parser.parse_args()
     if options.entailment:
-        english(options.data, None, Reranker.load(resolve(str(options.entailment))), options.most)
+        english(options.data, None, Reranker.load(resolve(str(options.entailment))), options.most, options.set)
         return
     embedder = None if options.no_embedder else Embedder.load(resolve("e5-small-enpt", pull=True))
-    english(options.data, embedder)
-    if embedder:
+    english(options.data, embedder, only=options.set)
+    if embedder and not options.set:
         across_languages(options.data, embedder)
 
 

@@ -26,8 +26,9 @@ from lavra.evaluation.harness.radar import radar
 from lavra.evaluation.harness.running import Settings
 from lavra.evaluation.intervals import paired
 from lavra.store.manifest import Manifest
+from lavra.workspace.evaluated import Evaluated
 from lavra.workspace.evaluating.compare import compare_evaluations
-from lavra.workspace.evaluating.run import Evaluated, plan, run
+from lavra.workspace.evaluating.run import plan, run
 from lavra.workspace.workspace import Workspace
 
 require_harness()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from lavra.cli.commands import app
 from lavra.inference.self_debias import Debiasing
-from lavra.workspace.biasing import CROWS, GENERAL, STEREOTYPES, measure_bias
+from lavra.workspace.biasing import CROWS, GENERAL, STEREOTYPES, measure_bias, write_about
 from lavra.workspace.decoders import load
 from lavra.workspace.workspace import Workspace
 
@@ -42,6 +43,42 @@ def test_debiasing_stands_beside_the_model_as_it_is_item_by_item(place: Path) ->
     assert general.after.mean >= general.before.mean - 0.01  # what a model was changed for is not general text
     off = measure_bias(loaded, how=Debiasing(("x",), decay=0.0))
     assert all(one.change is not None and one.change.mean == pytest.approx(0, abs=0.03) for one in off)
+
+
+def test_two_models_are_compared_on_the_same_items(place: Path, tmp_path: Path, tiny_writer: Path) -> None:
+    """The other is the same one with the feed-forward parts of its layers exchanged."""
+    from lavra.model.weights import load_model
+    from lavra.model.writing import save_model
+    from lavra.tokens.tokenizer import load_tokenizer
+
+    other = load_model(tiny_writer, dtype=torch.float32)
+    first, second = (block.mlp for block in other.blocks)
+    other.blocks[0].mlp, other.blocks[1].mlp = second, first
+    save_model(other, tmp_path / "other", tokenizer=load_tokenizer(tiny_writer), family="llama")
+    printed = lavra(place, "measure", "--beside", str(tmp_path / "other"), "--json")
+    both = {each["measure"]: each for each in json.loads(printed.output)}
+    alone = measure_bias(load(Workspace.open(place), str(tmp_path / "other")))
+    assert {name: each["after"]["mean"] for name, each in both.items()} == {
+        each.measure: pytest.approx(each.before.mean) for each in alone
+    }
+    assert both[GENERAL]["change"]["mean"] != 0
+
+
+def test_what_is_written_many_at_once_is_what_is_written_one_by_one(tiny_writer: Path) -> None:
+    from lavra.evaluation.bias.generations import Prompt
+    from lavra.inference.engine import Engine
+    from lavra.inference.sampling import Sampling
+    from lavra.model.weights import load_model
+    from lavra.tokens.tokenizer import load_tokenizer
+    from lavra.workspace.decoders import Loaded
+
+    loaded = Loaded("tiny", load_model(tiny_writer, dtype=torch.float32), load_tokenizer(tiny_writer))
+    texts = ["The longest of all the prompts that stand here", "A cat", "My neighbour, the doctor, said"] * 12
+    prompts = [Prompt(f"{text} {number}", "k", "g", "en") for number, text in enumerate(texts)]
+    found = [one.text for one in write_about(loaded, prompts, tokens=6)]
+    engine, sampling = Engine(loaded.model, loaded.tokenizer, name="tiny"), Sampling(max_tokens=6, temperature=0.0)
+    begun = [[loaded.tokenizer.bos_id, *loaded.tokenizer.encode(one.text, add_special_tokens=False)] for one in prompts]
+    assert found == ["".join(piece.text for piece in engine.stream(ids, sampling)) for ids in begun]
 
 
 def test_the_commands_print_tables_and_write_what_was_written(place: Path, tmp_path: Path) -> None:
@@ -79,6 +116,8 @@ def test_augmented_data_are_a_file_beside_and_none_is_overwritten(place: Path, t
         (("measure", "--data", "nowhere"), "crows_pairs_anonymized.csv is not there"),
         (("measure", "no-such-model"), "there is no model 'no-such-model'"),
         (("measure", "--self-debias", "--language", "de"), "self-debiasing speaks en, pt"),
+        (("measure", "--beside", "no-such-model"), "there is no model 'no-such-model'"),
+        (("measure", "--beside", "x", "--self-debias"), "give --beside or --self-debias"),
         (("write", "--bold", "nowhere"), "no file of BOLD's prompts"),
         (("write", "--holistic", "nowhere"), "holds no HolisticBias"),
         (("write", "--bold", "a", "--holistic", "b"), "prompts come from one place"),

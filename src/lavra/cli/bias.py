@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
+from lavra.cli.results import print_table
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def measure(
     model: ModelArgument = None,
     data: Annotated[Path | None, typer.Option(help="The directory of lavra evaluate's data, for CrowS-Pairs.")] = None,
     limit: Annotated[int, typer.Option(min=20, help="Pairs of CrowS-Pairs at most.")] = 300,
+    beside: Annotated[
+        str | None, typer.Option(help="Another model or what was tuned, compared with it item by item.")
+    ] = None,
     self_debias: DebiasOption = False,
     against: AgainstOption = None,
     decay: DecayOption = 50.0,
@@ -53,17 +57,22 @@ def measure(
     from lavra.workspace.biasing import crows_file, measure_bias
     from lavra.workspace.decoders import load
 
+    if beside is not None and self_debias:
+        raise LavraError("a model is compared with one other: give --beside or --self-debias, not both.")
     how = how_of(against, language, decay) if self_debias else None
     if data is not None:
         crows_file(data)
-    loaded = load(open_workspace(workspace), model)
+    here = open_workspace(workspace)
+    loaded, other = load(here, model), load(here, beside) if beside is not None else None
     with progress() as report:
-        found = measure_bias(loaded, data=data, limit=limit, how=how, progress=report)
+        found = measure_bias(loaded, data=data, limit=limit, how=how, beside=other, progress=report)
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))
         return
     print(f"{loaded.name}: 0.5 is no preference; of general text less is better.\n")
-    heads = ["measure", "items", "as it is"] + (["debiased", "change", "p"] if how else [])
+    heads = ["measure", "items", "as it is" if other is None else loaded.name]
+    if how or other:
+        heads += ["debiased" if other is None else other.name, "change", "p"]
     rows = []
     for one in found:
         row = [one.measure, str(one.before.count), str(one.before)]
@@ -71,7 +80,7 @@ def measure(
             change = f"{one.change.mean:+.3f} [{one.change.low:+.3f}, {one.change.high:+.3f}]"
             row += [str(one.after), change, f"{one.change.p:.3f}"]
         rows.append(row)
-    _print_table(heads, rows)
+    print_table(heads, rows)
 
 
 @bias_app.command()
@@ -97,7 +106,7 @@ def stereoset(
         print(json.dumps({kind: asdict(score) for kind, score in scores.items()}, indent=1))
         return
     rows = [[kind, str(s.ss.count), *(_percent(one) for one in (s.ss, s.lms, s.icat))] for kind, s in scores.items()]
-    _print_table(["kind", "items", "ss", "lms", "icat"], rows)
+    print_table(["kind", "items", "ss", "lms", "icat"], rows)
 
 
 @bias_app.command()
@@ -208,15 +217,9 @@ def _show_compared(found: Sequence[Compared]) -> None:
         rows.append(
             [one.kind, one.measure, groups, change, f"{one.p:.3f}" if change else "", "≠" if one.differs else ""]
         )
-    _print_table(["kind", "measure", "groups", "difference", "p", ""], rows)
+    print_table(["kind", "measure", "groups", "difference", "p", ""], rows)
     print("p is corrected for all comparisons (Holm); ≠: the groups differ.")
 
 
 def _percent(one: Any) -> str:
     return f"{one.mean:.1f} [{one.low:.1f}, {one.high:.1f}]"
-
-
-def _print_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[place]) for line in [columns, *lines]) for place in range(len(columns))]
-    for line in [columns, *lines]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -11,11 +11,12 @@ import typer
 
 from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
 from lavra.cli.making import check_name
+from lavra.cli.results import name_and_show, print_table, said_where
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
+    from lavra.workspace.evaluated import Evaluated
     from lavra.workspace.evaluating.compare import Comparison
-    from lavra.workspace.evaluating.run import Evaluated
 
 
 def evaluate(
@@ -90,12 +91,7 @@ def evaluate(
     )  # fmt: skip
     with progress() as report:
         done = run(job, progress=report)
-    if name:
-        here.store.set_ref(name, done.artifact.id)
-    if as_json:
-        print(json.dumps(done.results, indent=2, ensure_ascii=False))
-    else:
-        _show(done, name)
+    name_and_show(here, done, name, as_json=as_json, show=lambda done: _show(done, name))
 
 
 def _show(done: Evaluated, name: str | None) -> None:
@@ -106,10 +102,10 @@ def _show(done: Evaluated, name: str | None) -> None:
     if len(lines) > 30 and scores["groups"]:  # 57 subjects are for the report
         grouped = {task for members in done.results["group_subtasks"].values() for task in members}
         lines = [line for line in lines if line[0] not in grouped]
-    _table(COLUMNS, lines)
+    print_table(COLUMNS, lines)
     for average in scores["averages"].values():
         print(f"\n{average['title']}")
-        _table(("category", "mean", "95%", "coverage", "missing"), average_rows(average))
+        print_table(("category", "mean", "95%", "coverage", "missing"), average_rows(average))
     if any(guessed(score) for score in [*scores["scores"].values(), *scores["groups"].values()]):
         print("≈ may be no more than guessing: the interval reaches down to it.")
     if any(leans(score) for score in [*scores["scores"].values(), *scores["groups"].values()]):
@@ -117,8 +113,7 @@ def _show(done: Evaluated, name: str | None) -> None:
     for what, said in facts(done.results):
         if what in ("items", "cut", "code", "no data"):
             print(f"{what}: {said}")
-    word = "There already: " if done.found else ""
-    print(f"{word}{done.artifact.id}: {done.artifact.path / 'report.html'}")
+    print(said_where(done, "report.html"))
     print(f"Next: lavra evaluate --compare {name or done.artifact.id} OTHER")
 
 
@@ -129,7 +124,7 @@ def _show_compared(found: Comparison, as_json: bool) -> None:
         print(json.dumps([one.to_json() for one in found.tasks], indent=2, ensure_ascii=False))
         return
     print(f"a: {found.names[0]}\nb: {found.names[1]}\n")
-    _table(("task", "metric", "a", "b", "a - b", "95% interval", "p", "items"), compared_rows(found.tasks))
+    print_table(("task", "metric", "a", "b", "a - b", "95% interval", "p", "items"), compared_rows(found.tasks))
     for note in found.notes:
         print(note)
     better = {side: [one.task for one in found.tasks if one.better == side] for side in ("a", "b")}
@@ -155,17 +150,11 @@ def _list(data: Path | None, include: Sequence[Path]) -> None:
         members = ", ".join(file.name for file in files[:4]) + (" …" if len(files) > 4 else "")
         first = files[0]
         lines.append([group, first.category, first.language, there, members if members != group else ""])
-    _table(("task or group", "category", "language", "" if data is None else "here", "tasks"), lines)
+    print_table(("task or group", "category", "language", "" if data is None else "here", "tasks"), lines)
     print("\nAverages: " + ", ".join(f"{name} ({of.title})" for name, of in averages().items()))
     print("Also: the path of a BIG-bench task (.json), or of a text whose perplexity is wanted (.txt, .jsonl).")
     if data is None:
         print("With --data DIR: which of them have their data there.")
-
-
-def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[place]) for line in [columns, *lines]) for place in range(len(columns))]
-    for line in [columns, *lines]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def register(app: typer.Typer) -> None:

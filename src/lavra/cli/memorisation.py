@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -13,10 +12,11 @@ import typer
 
 from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
 from lavra.cli.making import check_name
+from lavra.cli.results import name_and_show, print_table, said_where
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
-    from lavra.workspace.memorisation.measuring import Measured
+    from lavra.workspace.evaluated import Evaluated
     from lavra.workspace.workspace import Workspace
 
 RegisterArgument = Annotated[Path, typer.Argument(help="The sealed register, a JSON file that only you may read.")]
@@ -66,7 +66,9 @@ def make(
         made = make_traps(here, register, settings, language=language, wanted=wanted, progress=report)
     for name, value in describe(made):
         print(f"{name:<12}{value}")
-    _table(("repetitions", "pairs of traps", "pairs of canaries"), [[str(n) for n in row[:3]] for row in levels(made)])
+    print_table(
+        ("repetitions", "pairs of traps", "pairs of canaries"), [[str(n) for n in row[:3]] for row in levels(made)]
+    )
     print(f"Sealed in {register}. Keep it where no model is trained; a copy elsewhere is no harm.")
     print(f"Next: lavra traps inject {register}")
 
@@ -109,7 +111,7 @@ def check(register: RegisterArgument, workspace: DirectoryOption = None) -> None
     found = read_register(register)
     for name, value in describe(found):
         print(f"{name:<12}{value}")
-    _table(
+    print_table(
         ("repetitions", "pairs of traps", "pairs of canaries", "copies put in"),
         [[f"{number:,}" for number in row] for row in levels(found)],
     )
@@ -161,26 +163,20 @@ def memorisation(
     )  # fmt: skip
     with progress() as report:
         done = run(job, progress=report)
-    if name:
-        here.store.set_ref(name, done.artifact.id)
-    if as_json:
-        print(json.dumps(done.results, indent=2, ensure_ascii=False))
-    else:
-        _show(done)
+    name_and_show(here, done, name, as_json=as_json, show=_show)
 
 
-def _show(done: Measured) -> None:
+def _show(done: Evaluated) -> None:
     from lavra.workspace.memorisation.pages import tables
     from lavra.workspace.memorisation.saying import sentences
 
     for title, (columns, rows) in tables(done.results):
         print(title)
-        _table(columns, rows)
+        print_table(columns, rows)
         print()
     for sentence in sentences(done.results):
         print(sentence)
-    word = "There already: " if done.found else ""
-    print(f"{word}{done.artifact.id}: {done.artifact.path / 'report.md'}")
+    print(said_where(done, "report.md"))
 
 
 def _show_sources(here: Workspace, passage: str, as_json: bool) -> None:
@@ -201,12 +197,6 @@ def _show_sources(here: Workspace, passage: str, as_json: bool) -> None:
             f"{source['document']}  {source['source']}{f' ({place})' if place else ''}: {source['run']} of "
             f"{source['of']} words in a row; {licence}"
         )
-
-
-def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[place]) for line in [columns, *lines]) for place in range(len(columns))]
-    for line in [columns, *lines]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def register(app: typer.Typer) -> None:

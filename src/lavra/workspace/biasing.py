@@ -13,6 +13,7 @@ from lavra.evaluation.bias.associations import load_associations, preferences
 from lavra.evaluation.bias.generations import Classify, Prompt, Write, Written, write_all
 from lavra.evaluation.intervals import Difference, Interval, mean_interval, paired
 from lavra.evaluation.likelihood import bits_per_byte, log_likelihoods
+from lavra.inference.batch_sampling import sample_batch
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
 from lavra.inference.self_debias import Debiasing, SelfDebias, debiased_log_likelihoods
@@ -21,12 +22,15 @@ from lavra.tokens.tokenizer import Tokenizer
 from lavra.workspace.decoders import Loaded
 from lavra.workspace.workspace import Progress, Workspace, silent
 
+_AT_ONCE = 32
+"""Prompts that are continued together."""
 GENERAL, STEREOTYPES, CROWS = "general text, bits per byte", "stereotypes", "CrowS-Pairs"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measure as the model is, and debiased: None where that was not asked for."""
+    """A measure as the model is, and otherwise: debiased, or of another model; None where neither was asked for.
+    ``change``: item by item."""
 
     measure: str
     before: Interval
@@ -36,14 +40,17 @@ class Measured:
 
 def measure_bias(
     loaded: Loaded, *, data: Path | None = None, limit: int = 300, how: Debiasing | None = None,
-    progress: Progress = silent,
+    beside: Loaded | None = None, progress: Progress = silent,
 ) -> list[Measured]:  # fmt: skip
-    """Stereotypes by language, CrowS-Pairs by kind where ``data`` has them, and general text: what debiasing costs.
+    """Stereotypes by language, CrowS-Pairs by kind where ``data`` has them, and general text: what mitigation costs.
+    ``beside``: another model on the same items, such as one that was tuned on both genders.
 
     0.5 is no preference; of general text less is better.
     """
     values, weights = _values(loaded, data, limit, None, progress)
-    others = _values(loaded, data, limit, how, progress)[0] if how is not None else {}
+    others: Mapping[str, np.ndarray] = {}
+    if how is not None or beside is not None:
+        others = _values(beside or loaded, data, limit, how, progress)[0]
     found = []
     for name, value in values.items():
         weight = weights if name == GENERAL else None
@@ -140,21 +147,47 @@ def write_about(
 
 
 def _writer(loaded: Loaded, sampling: Sampling, how: Debiasing | None, progress: Progress) -> Write:
+    """Many at once where nothing is drawn by lot and nothing debiased, else one after another."""
+    if how is None and sampling.temperature == 0 and loaded.model.config.causal:
+        return _together(loaded, sampling, progress)
     engine = Engine(loaded.model, loaded.tokenizer, name=loaded.name)
     if how is not None:
         engine = engine.processed(debiasing(how))
-    start = loaded.tokenizer.bos_id if loaded.tokenizer.bos_id is not None else loaded.tokenizer.eos_id
 
     def write(prompts: Sequence[str]) -> list[str]:
         found = []
         for number, prompt in enumerate(prompts):
             progress("Writing", number, len(prompts))
-            ids = loaded.tokenizer.encode(prompt, add_special_tokens=False, parse_special=False)
-            begun = [] if start is None else [start]
-            found.append("".join(piece.text for piece in engine.stream([*begun, *ids], sampling)))
+            pieces = engine.stream(_begun(loaded.tokenizer, prompt), sampling)
+            found.append("".join(piece.text for piece in pieces))
         return found
 
     return write
+
+
+def _together(loaded: Loaded, sampling: Sampling, progress: Progress) -> Write:
+    """A batch reads the weights once for all of its prompts."""
+    ends = loaded.tokenizer.eos_ids
+
+    def write(prompts: Sequence[str]) -> list[str]:
+        begun = [_begun(loaded.tokenizer, prompt) for prompt in prompts]
+        order = sorted(range(len(begun)), key=lambda number: len(begun[number]))
+        found = [""] * len(begun)
+        for start in range(0, len(order), _AT_ONCE):
+            progress("Writing", start, len(order))
+            chosen = order[start : start + _AT_ONCE]
+            answers = sample_batch(loaded.model, [begun[number] for number in chosen], sampling, ends=ends)
+            for number, (answer,) in zip(chosen, answers, strict=True):
+                found[number] = loaded.tokenizer.decode([token for token in answer if token not in ends])
+        return found
+
+    return write
+
+
+def _begun(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
+    ids = tokenizer.encode(prompt, add_special_tokens=False, parse_special=False)
+    return [*([] if start is None else [start]), *ids]
 
 
 def debiasing(how: Debiasing) -> Callable[[Model, Tokenizer, Sequence[int]], SelfDebias]:

@@ -21,10 +21,11 @@ from lavra.model.adapted import load_adapted
 from lavra.model.known import KIND_WORDS
 from lavra.model.packing import pack
 from lavra.model.precision import compute_dtype
-from lavra.store import Artifact, Draft
+from lavra.store import Draft
 from lavra.store.files import digest
 from lavra.store.manifest import recipe_hash
 from lavra.tokens.tokenizer import load_tokenizer
+from lavra.workspace.evaluated import Evaluated, ask_once
 from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.runs import RUNS
 from lavra.workspace.workspace import Progress, Workspace, silent
@@ -69,15 +70,6 @@ class Plan:
         } | ({"self_debias": asdict(self.debiasing)} if self.debiasing is not None else {})
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """``found``: the same had been asked before."""
-
-    artifact: Artifact
-    results: Mapping[str, Any]
-    found: bool
-
-
 def plan(
     workspace: Workspace,
     model: str | None,
@@ -105,14 +97,11 @@ def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
     """Ask, and keep what came of it: ``results.json`` as the harness has it, the items, and a report. One that was
     stopped goes on where it was."""
     model = job.generator.artifact or job.workspace._model_artifact(job.generator.model)
-    made: list[Mapping[str, Any]] = []
     half_done = job.workspace.store.root / RUNS / recipe_hash(KIND, {"model": model.id}, job.recipe)[:16]
 
-    def build(draft: Draft) -> None:
+    def ask(draft: Draft) -> Mapping[str, Any]:
         half_done.mkdir(parents=True, exist_ok=True)
         results, samples = _asked(job, Kept(half_done / "answers.jsonl"), progress)
-        made.append(results)
-        write(draft, "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         for task, lines in samples.items():
             (draft.path / f"samples_{task}.jsonl").write_bytes(to_lines(lines))
         markdown, html, picture = report(results)
@@ -120,12 +109,11 @@ def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
         write(draft, "report.html", html)
         write(draft, "radar.svg", picture)
         draft.metrics.update({name: score["value"] for name, score in results["lavra"]["scores"].items()})
+        return results
 
-    artifact = job.workspace.store.make(KIND, {"model": model.id}, job.recipe, build)
+    done = ask_once(job.workspace.store, KIND, {"model": model.id}, job.recipe, "results.json", ask)
     shutil.rmtree(half_done, ignore_errors=True)
-    if made:
-        return Evaluated(artifact, made[0], found=False)
-    return Evaluated(artifact, json.loads((artifact.path / "results.json").read_text(encoding="utf-8")), found=True)
+    return done
 
 
 def write(draft: Draft, name: str, text: str) -> None:

@@ -5,7 +5,6 @@ What the artifact holds names texts by hash or number: neither traps nor the use
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +23,10 @@ from lavra.model.adapted import load_adapted, named_as
 from lavra.model.base import Model
 from lavra.model.known import KIND_WORDS
 from lavra.model.precision import compute_dtype
-from lavra.store import Artifact, Draft
+from lavra.store import Draft
 from lavra.store.files import hash_file
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
+from lavra.workspace.evaluated import Evaluated, ask_once
 from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.memorisation.figures import of_register, of_texts
 from lavra.workspace.memorisation.given import document_of, sources_of, texts_of
@@ -90,15 +90,6 @@ class Plan:
         }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """``found``: the same had been asked before."""
-
-    artifact: Artifact
-    results: Mapping[str, Any]
-    found: bool
-
-
 def plan(
     workspace: Workspace,
     model: str | None,
@@ -138,24 +129,19 @@ def plan(
     )
 
 
-def run(job: Plan, *, progress: Progress = silent) -> Measured:
+def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
     """Ask, and keep what came of it: ``memorisation.json``, a report, and the ROC."""
-    made: list[Mapping[str, Any]] = []
 
-    def build(draft: Draft) -> None:
+    def ask(draft: Draft) -> Mapping[str, Any]:
         results = _asked(job, progress)
-        made.append(results)
-        (draft.path / "memorisation.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (draft.path / "report.md").write_text(report(results), "utf-8")
         for part in ("register", "texts"):
             if part in results and (picture := roc_picture(results[part]["roc"])):
                 (draft.path / f"roc-{part}.svg").write_text(picture, "utf-8")
         draft.metrics.update(_metrics(results))
+        return results
 
-    artifact = job.workspace.store.make(KIND, job.inputs, job.recipe, build)
-    if made:
-        return Measured(artifact, made[0], found=False)
-    return Measured(artifact, json.loads((artifact.path / "memorisation.json").read_text("utf-8")), found=True)
+    return ask_once(job.workspace.store, KIND, job.inputs, job.recipe, "memorisation.json", ask)
 
 
 def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
