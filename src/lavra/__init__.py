@@ -18,6 +18,7 @@ _VERBS = (
     "improve_prompt",
     "index",
     "ingest",
+    "ingest_examples",
     "init",
     "lint_prompts",
     "memorisation",

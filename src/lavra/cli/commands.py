@@ -24,6 +24,7 @@ from lavra.cli import (
 )
 from lavra.cli.bias import bias_app
 from lavra.cli.corpora import corpus_app
+from lavra.cli.examples import examples_app
 from lavra.cli.models import models_app
 from lavra.cli.prompting import prompts_app
 
@@ -47,6 +48,7 @@ evaluating.register(app)
 memorisation.register(app)
 studying.register(app)
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(examples_app, name="examples")
 app.add_typer(bias_app, name="bias")
 app.add_typer(models_app, name="models")
 app.add_typer(prompts_app, name="prompts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -48,7 +48,7 @@ def read_labelled(path: Path, *, text: str | None = None, label: str | None = No
     refused: list[Refusal] = []
     said: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for line, row in read_rows(Path(path)):
-        example = row if isinstance(row, str) else _labelled(row, text, label, many)
+        example = row if isinstance(row, str) else to_labelled(row, text, label, many)
         if isinstance(example, str):
             refused.append(Refusal(line, example))
             continue
@@ -74,7 +74,8 @@ def read_labelled(path: Path, *, text: str | None = None, label: str | None = No
     return LabelledFile(examples, tuple(sorted(counts)), refused)
 
 
-def _labelled(row: dict[str, Any], text: str | None, label: str | None, many: bool) -> Labelled | str:
+def to_labelled(row: Mapping[str, Any], text: str | None, label: str | None, many: bool) -> Labelled | str:
+    """The text and labels of a row, or why it has none that could be used."""
     value = pick(row, (text.casefold(),) if text else TEXTS)
     given = pick(row, (label.casefold(),) if label else LABELS)
     if not isinstance(value, str) or not value.strip():

@@ -69,18 +69,18 @@ class Readings(Generic[Found]):
     problems: Sequence[Problem]
 
 
-class _Refused(ValueError):
+class Unusable(ValueError):
     """Why a row is left out, in a clause."""
 
 
 def read_preferences(path: Path) -> Readings[Preference]:
     """Pairs of answers. Raises LavraError for a file without any."""
-    return _read(path, _preference)
+    return _read(path, to_preferences)
 
 
 def read_judgements(path: Path) -> Readings[Judgement]:
     """Single answers that were good or bad; a pair is one of each. Raises LavraError for a file without any."""
-    return _read(path, _judgement)
+    return _read(path, to_judgements)
 
 
 def read_prompts(path: Path) -> Readings[Asked]:
@@ -88,7 +88,7 @@ def read_prompts(path: Path) -> Readings[Asked]:
     return _read(path, lambda row, where: [Asked(_prompt(row), row, where)])
 
 
-def _read(path: Path, convert: Callable[[dict[str, Any], str], Sequence[Found]]) -> Readings[Found]:
+def _read(path: Path, convert: Callable[[Mapping[str, Any], str], Sequence[Found]]) -> Readings[Found]:
     found: list[Found] = []
     problems: list[Problem] = []
     for row in rows(path):
@@ -98,7 +98,7 @@ def _read(path: Path, convert: Callable[[dict[str, Any], str], Sequence[Found]])
         where, fields = row
         try:
             found += convert(fields, where)
-        except _Refused as refused:
+        except Unusable as refused:
             problems.append(Problem(where, str(refused)))
     if not found:
         reason = f": {problems[0]}" if problems else ", it is empty"
@@ -106,13 +106,14 @@ def _read(path: Path, convert: Callable[[dict[str, Any], str], Sequence[Found]])
     return Readings(found, problems)
 
 
-def _preference(row: dict[str, Any], where: str) -> list[Preference]:
+def to_preferences(row: Mapping[str, Any], where: str) -> list[Preference]:
+    """The pair that a row holds. Raises Unusable."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if chosen is None or rejected is None:
-        raise _Refused("there is no chosen and rejected answer; write both")
+        raise Unusable("there is no chosen and rejected answer; write both")
     margin = row.get("margin", 0.0)
     if isinstance(margin, bool) or not isinstance(margin, (int, float)):
-        raise _Refused(f"margin is {margin!r}; write a number")
+        raise Unusable(f"margin is {margin!r}; write a number")
     if isinstance(chosen, list) and isinstance(rejected, list):
         before = _messages(row["prompt"]) if isinstance(row.get("prompt"), list) else ()
         if isinstance(row.get("prompt"), str):
@@ -127,17 +128,18 @@ def _preference(row: dict[str, Any], where: str) -> list[Preference]:
         else:
             prompt, first, second = _split(_transcript(chosen), _transcript(rejected))
     else:
-        raise _Refused("chosen and rejected are of two kinds; write both as text or both as messages")
+        raise Unusable("chosen and rejected are of two kinds; write both as text or both as messages")
     if not first.strip() or not second.strip():
-        raise _Refused("an answer is empty; write one, or delete the row")
+        raise Unusable("an answer is empty; write one, or delete the row")
     if first.strip() == second.strip():
-        raise _Refused("both answers are the same, which prefers nothing; delete the row")
+        raise Unusable("both answers are the same, which prefers nothing; delete the row")
     return [Preference(prompt, first, second, where, float(margin))]
 
 
-def _judgement(row: dict[str, Any], where: str) -> list[Judgement]:
+def to_judgements(row: Mapping[str, Any], where: str) -> list[Judgement]:
+    """The judged answers that a row holds: one, or of a pair two. Raises Unusable."""
     if "chosen" in row and "rejected" in row:
-        pair = _preference(row, where)[0]
+        pair = to_preferences(row, where)[0]
         return [
             Judgement(pair.prompt, pair.chosen, True, where),
             Judgement(pair.prompt, pair.rejected, False, where),
@@ -147,10 +149,10 @@ def _judgement(row: dict[str, Any], where: str) -> list[Judgement]:
         said = _messages(given)
         given = said[-1]["content"] if said and said[-1]["role"] == "assistant" else ""
     if not isinstance(given, str) or not given.strip():
-        raise _Refused("there is no completion, or it is empty; write one, or delete the row")
+        raise Unusable("there is no completion, or it is empty; write one, or delete the row")
     label = str(row.get("label", "")).strip().lower()
     if label not in _GOOD and label not in _BAD:
-        raise _Refused(f"the label is {row.get('label')!r}; write true or false")
+        raise Unusable(f"the label is {row.get('label')!r}; write true or false")
     return [Judgement(_prompt(row), given, label in _GOOD, where)]
 
 
@@ -159,10 +161,10 @@ def _prompt(row: Mapping[str, Any]) -> Messages:
     if isinstance(prompt, list):
         messages = _messages(prompt)
         if not messages or messages[-1]["role"] != "user":
-            raise _Refused("the prompt does not end with the user; the answers come after it")
+            raise Unusable("the prompt does not end with the user; the answers come after it")
         return messages
     if not isinstance(prompt, str) or not prompt.strip():
-        raise _Refused("there is no prompt, or it is empty; write one")
+        raise Unusable("there is no prompt, or it is empty; write one")
     if _TURN.match(prompt):
         return _transcript(prompt, open_end=True)
     return (*_told(row), {"role": "user", "content": prompt})
@@ -176,24 +178,31 @@ def _told(row: Mapping[str, Any]) -> Messages:
 def _messages(given: Sequence[Any]) -> Messages:
     for message in given:
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise _Refused("a message has no role and content; write both")
+            raise Unusable("a message has no role and content; write both")
         if message.get("role") not in ("system", "user", "assistant"):
-            raise _Refused(f"the role {message.get('role')!r} is none of system, user, assistant")
+            raise Unusable(f"the role {message.get('role')!r} is none of system, user, assistant")
     return tuple({"role": message["role"], "content": message["content"]} for message in given)
+
+
+def is_judgement(row: Mapping[str, Any]) -> bool:
+    """Whether a row says of one answer that it was good, or not."""
+    answer = any(name in row for name in ("completion", "answer", "response"))
+    asked = any(name in row for name in ("prompt", "question", "messages"))
+    return answer and asked and str(row.get("label", "")).strip().lower() in {*_GOOD, *_BAD}
 
 
 def _transcript(text: str, *, open_end: bool = False) -> Messages:
     """Turns of ``Human:`` and ``Assistant:``. ``open_end``: it ends before an answer."""
     pieces = _TURN.split(text)
     if pieces[0].strip() or len(pieces) < 3:
-        raise _Refused("there is no prompt, and the answers are no transcripts of Human: and Assistant: turns")
+        raise Unusable("there is no prompt, and the answers are no transcripts of Human: and Assistant: turns")
     turns = [
         {"role": _ROLES[who], "content": said.strip()} for who, said in zip(pieces[1::2], pieces[2::2], strict=True)
     ]
     if open_end and turns[-1] == {"role": "assistant", "content": ""}:
         turns.pop()
     if any(not turn["content"] for turn in turns[:-1]):
-        raise _Refused("a turn before the last answer is empty; delete the row")
+        raise Unusable("a turn before the last answer is empty; delete the row")
     return tuple(turns)
 
 
@@ -207,14 +216,14 @@ def _split(one: Messages, other: Messages) -> tuple[Messages, str, str]:
     while common < min(len(one), len(other)) and one[common] == other[common]:
         common += 1
     if one == other:
-        raise _Refused("both answers are the same, which prefers nothing; delete the row")
+        raise Unusable("both answers are the same, which prefers nothing; delete the row")
     if (
         common != len(one) - 1
         or common != len(other) - 1
         or one[-1]["role"] != "assistant"
         or other[-1]["role"] != "assistant"
     ):
-        raise _Refused("the two conversations differ before the last answer; only that one can be compared")
+        raise Unusable("the two conversations differ before the last answer; only that one can be compared")
     if not common or one[common - 1]["role"] != "user":
-        raise _Refused("nobody asks what is answered; begin with what the user says")
+        raise Unusable("nobody asks what is answered; begin with what the user says")
     return one[:common], one[-1]["content"], other[-1]["content"]

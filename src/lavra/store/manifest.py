@@ -18,8 +18,8 @@ from lavra.store.files import digest
 
 ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
 KINDS = (
-    "corpus", "tokens", "model", "adapter", "index", "prompt", "assistant", "questions", "evaluation", "study",
-    "release",
+    "corpus", "tokens", "model", "adapter", "index", "prompt", "assistant", "questions", "examples", "evaluation",
+    "study", "release",
 )  # fmt: skip
 
 

@@ -96,6 +96,7 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         ]
         holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
         holders += [artifact for artifact in store.list("study") if shows(artifact, document)]
+        holders += [artifact for artifact in store.list("examples") if learned_from(artifact, document, own)]
         for written in ("questioning", "teaching", "studying"):  # what models wrote, and are not to be asked twice
             for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
@@ -150,6 +151,19 @@ def shows(artifact: Artifact, document: Document) -> bool:
     """Whether a study's report quotes the document."""
     path = artifact.path / "study.json"
     return path.exists() and json.dumps(document.source, ensure_ascii=False)[1:-1] in path.read_text(encoding="utf-8")
+
+
+def learned_from(artifact: Artifact, document: Document, own: Sequence[str]) -> bool:
+    """Whether a set of examples names the document as what a row was made from, or holds a sentence of it."""
+    from lavra.corpus.labels.entry import read_entries
+    from lavra.retrieval.erase import contains_text
+
+    if artifact.manifest.erased is not None:
+        return False
+    named = {document.id, document.source}
+    return any(entry.document in named for entry in read_entries(artifact.path)) or bool(
+        contains_text(artifact.path, own)
+    )
 
 
 def find_document(workspace: Workspace, name: str) -> Document:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from lavra.store import Trace
     from lavra.workspace.biasing import Measured as BiasMeasured
     from lavra.workspace.cleaning import Cleaned
-    from lavra.workspace.evaluating.run import Evaluated, Precision
+    from lavra.workspace.evaluated import Evaluated
+    from lavra.workspace.evaluating.run import Precision
+    from lavra.workspace.examples.ingesting import Taken
     from lavra.workspace.forgetting import Receipt
-    from lavra.workspace.memorisation.measuring import Measured
     from lavra.workspace.prompts.improving import Improved
     from lavra.workspace.prompts.linting import Linted
     from lavra.workspace.questioning import Questions
@@ -51,6 +52,18 @@ def clean_corpus(
 
     here = Workspace.find()
     return clean(here, cleaning_settings(here, **flags), corpus=corpus, against=against, name=name)
+
+
+def ingest_examples(
+    *paths: str | Path, name: str = "examples", against: Sequence[str | Path] = (), **flags: Any
+) -> Taken:
+    """Take files of instructions, preferences or labelled texts in as one set, called ``name``; the flags are the
+    fields of ``lavra.corpus.labels.settings.Taking``."""
+    from lavra.workspace.examples import ingesting
+
+    here = Workspace.find()
+    settings = ingesting.taking_settings(here, **flags)
+    return ingesting.ingest_examples(here, [Path(path) for path in paths], settings, against=against, name=name)
 
 
 def index(*, rebuild: bool = False) -> Indexed:
@@ -144,7 +157,7 @@ def bias(
     return measure_bias(load(Workspace.find(), model), data=where, how=how)
 
 
-def memorisation(model: str | None = None, **options: Any) -> Measured:
+def memorisation(model: str | None = None, **options: Any) -> Evaluated:
     """Ask a model what it shows of traps, of texts, or of one document; the options are those of ``plan`` of
     ``lavra.workspace.memorisation.measuring``, paths as text too."""
     from lavra.workspace.memorisation.measuring import plan, run

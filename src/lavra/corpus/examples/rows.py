@@ -1,4 +1,4 @@
-"""Rows out of files: JSON Lines, JSON, CSV and Parquet. Each comes with the line that it begins on.
+"""Rows out of files: JSON Lines, JSON, CSV and Parquet, the texts compressed or not. Each comes with its line.
 
 A row that cannot be read is a problem of its own; the file goes on after it.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lavra.corpus.examples.example import Problem
+from lavra.corpus.packing import inner_name, packing, unpacked
+from lavra.corpus.parts import Unreadable
 from lavra.errors import LavraError
 
 Row = tuple[str, dict[str, Any]]
@@ -21,14 +23,18 @@ _SPACE = re.compile(r"[\s,]*")
 _LISTS = ("data", "examples", "rows", "train", "instances")
 """Fields that a JSON file's list may lie in."""
 _LONGEST_CELL = 1 << 27
+_MOST_UNPACKED = 4 << 30
+"""Bytes that a compressed file may hold: what is read stays in memory."""
 
 
 def rows(path: Path) -> Iterator[Row | Problem]:
     """Every row of ``path`` with where it stands. Raises LavraError for a file that cannot be read at all."""
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    name = inner_name(path.name) or path.name
+    reader = _READERS.get(Path(name).suffix.lower())
+    if reader is None or (reader is _parquet and name != path.name):
         raise LavraError(
-            f"{path} is no file of examples: give .jsonl, .json, .csv, .tsv or .parquet (documents to read on: --text)."
+            f"{path} is no file of examples: give .jsonl, .json, .csv, .tsv (also .gz, .bz2, .xz, .zst) or .parquet "
+            "(documents to read on: --text)."
         )
     if not path.is_file():
         raise LavraError(f"{path} does not exist: give a file of examples.")
@@ -39,8 +45,13 @@ def rows(path: Path) -> Iterator[Row | Problem]:
 
 
 def _text(path: Path) -> str:
+    data = path.read_bytes()
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        if packing(data[:16]):
+            data = unpacked(data, _MOST_UNPACKED, "example")
+        return data.decode("utf-8-sig")
+    except Unreadable as error:
+        raise LavraError(f"{path} cannot be unpacked ({error}): compress it again.") from error
     except UnicodeDecodeError as error:
         raise LavraError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
 

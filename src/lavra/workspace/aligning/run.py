@@ -22,7 +22,7 @@ from lavra.objectives.answers import Text, places
 from lavra.objectives.grpo import token_scores
 from lavra.objectives.reference import with_references
 from lavra.objectives.reward import reward_model
-from lavra.store import Draft, Store
+from lavra.store import Artifact, Draft, Store
 from lavra.store.files import digest, hash_file
 from lavra.training.callbacks import Callback
 from lavra.training.evaluation import HeldOut, evaluate_once
@@ -35,6 +35,7 @@ from lavra.training.settings import TrainSettings
 from lavra.workspace.aligning.data import AlignData, read_data
 from lavra.workspace.aligning.rewards import Judge, find_judge
 from lavra.workspace.aligning.settings import AlignSettings
+from lavra.workspace.examples.naming import inputs_of, sets_of, settle
 from lavra.workspace.generators import MODEL, find_generator
 from lavra.workspace.runs import (
     Tuned,
@@ -76,7 +77,13 @@ class AlignJob:
     @property
     def inputs(self) -> dict[str, str]:
         judge = self.judge.artifact if self.judge is not None else None
-        return {"base": self.base.artifact.id} | ({"reward": judge.id} if judge is not None else {})
+        found = {"base": self.base.artifact.id} | ({"reward": judge.id} if judge is not None else {})
+        return found | inputs_of(self.sets)
+
+    @property
+    def sets(self) -> list[Artifact]:
+        """The set of examples of the store that is learned from, if it is one."""
+        return sets_of(self.workspace, [self.path])
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -112,6 +119,7 @@ def plan_align(
     """
     generator = find_generator(workspace, model or workspace.settings.models.generator)
     judge = find_judge(workspace, reward) if settings.method == "grpo" else None
+    data = settle(workspace, data, "preferences")
     base = find_base(generator, generator.artifact or workspace._model_artifact(generator.model), settings.adapter)
     settings = replace(settings, context=min(settings.context, base.config.context_length))
     read = read_data(data, base.tokenizer, settings)
@@ -168,6 +176,7 @@ def _build(
         before, after = before | _rewards(run, first=True), after | _rewards(run, first=False)
     _save(job, whole, draft)
     draft.licences.append(job.base.generator.model.licence)
+    draft.licences += [licence for artifact in job.sets for licence in artifact.manifest.licences]
     figures: dict[str, Any] = {"examples": len(learned), "held_out_examples": len(job.data.held)}
     for when, found in (("before", before), ("after", after)):
         figures |= {f"{MEASURES.get(key, key)}_{when}": value for key, value in found.items()}

@@ -11,6 +11,7 @@ from lavra.errors import LavraError
 from lavra.store.files import hash_file
 from lavra.workspace.encoders.run import EncoderJob, Figures, Lesson, Tell, Tuned, carry_out, find_base, nobody
 from lavra.workspace.encoders.settings import CLASSIFIER, EncoderSettings
+from lavra.workspace.examples.naming import inputs_of, sets_of, settle
 from lavra.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ def tune_classifier(
     from lavra.corpus.tables import describe
 
     base = find_base(workspace, settings, "encoder", "decoder")
+    data = settle(workspace, data, "classes")
     file = read_labelled(data, text=text, label=label, many=many)
     notes = [f"refused {len(file.refused)} rows: {describe(file.refused)}"] if file.refused else []
     own = {
         "data": hash_file(data), "text": text, "label": label, "many": many, "balanced": balanced,
         "label_smoothing": label_smoothing, "labels": list(file.labels),
     }  # fmt: skip
-    job = EncoderJob(workspace, base, "classify", settings, own, lambda job: _lesson(job, file), notes)
+    sets = inputs_of(sets_of(workspace, [data]))
+    job = EncoderJob(workspace, base, "classify", settings, own, lambda job: _lesson(job, file), notes, sets=sets)
     return carry_out(job, tell)
 
 

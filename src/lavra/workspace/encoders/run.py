@@ -92,6 +92,8 @@ class EncoderJob:
     notes: list[str] = field(default_factory=list)
     with_corpus: bool = False
     kind: str = "model"
+    sets: Mapping[str, str] = field(default_factory=dict)
+    """Sets of examples of the store that are learned from: inputs, by role."""
 
     @property
     def store(self) -> Store:
@@ -105,7 +107,7 @@ class EncoderJob:
     def inputs(self) -> dict[str, str]:
         corpus = self.workspace.corpus() if self.with_corpus else None
         base = self.base.artifact or self.workspace._model_artifact(self.model)
-        return {"base": base.id} | ({"corpus": corpus.id} if corpus is not None else {})
+        return {"base": base.id} | ({"corpus": corpus.id} if corpus is not None else {}) | dict(self.sets)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -167,6 +169,7 @@ def _build(job: EncoderJob, draft: Draft | None, tell: Tell) -> None:
     corpus = job.workspace.corpus() if job.with_corpus else None
     draft.licences.append(job.model.licence)
     draft.licences.extend(corpus.manifest.licences if corpus is not None else ())
+    draft.licences.extend(licence for id in job.sets.values() for licence in job.store.get(id).manifest.licences)
     figures = {"before": dict(before), "after": dict(after), "notes": list(job.notes)}
     keep(draft, run, result, title=f"Tuning {job.model.name} to {job.task}", figures=figures, problems=())
 

@@ -58,6 +58,7 @@ def publish(job: Job, prepared: Prepared, draft: Draft, run: RunDirectory, outco
     """Everything that stays, into the artifact."""
     _save_weights(job, prepared, draft)
     draft.licences += [job.base.generator.model.licence, *job.data.loaded.licences]
+    draft.licences += [licence for artifact in job.sets for licence in artifact.manifest.licences]
     if job.teacher is not None:
         draft.licences.append(job.teacher.model.licence)
     keep(

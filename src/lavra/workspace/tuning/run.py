@@ -12,7 +12,7 @@ from lavra.errors import LavraError
 from lavra.model.longer import RULE
 from lavra.objectives.language import LanguageModel
 from lavra.objectives.objective import Objective
-from lavra.store import Draft, Store
+from lavra.store import Artifact, Draft, Store
 from lavra.store.files import digest
 from lavra.training.callbacks import Callback
 from lavra.training.evaluation import HeldOut
@@ -21,6 +21,7 @@ from lavra.training.loop import Trainer
 from lavra.training.ranks import Ranks
 from lavra.training.run import RunDirectory
 from lavra.training.settings import TrainSettings
+from lavra.workspace.examples.naming import inputs_of, sets_of, settle_sources
 from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.runs import Tuned, ended, gathered, make, measure_once, reference_of, run_path
 from lavra.workspace.tuning.base import Base, Prepared, find_base, load_base
@@ -71,9 +72,17 @@ class Job:
         found = {"base": self.base.artifact.id} | ({"corpus": corpus.id} if corpus else {})
         for number, other in enumerate(named_corpora(self.workspace, self.sources.texts).values(), 1):
             found[f"text-{number}"] = other.id
+        found |= inputs_of(self.sets)
         if self.teacher is not None and self.teacher.artifact is not None:
             found["teacher"] = self.teacher.artifact.id
         return found
+
+    @property
+    def sets(self) -> list[Artifact]:
+        """Sets of examples of the store that are learned from, or held out."""
+        sources = self.sources
+        beside = [path for path, _ in sources.replay]
+        return sets_of(self.workspace, [*sources.data, *beside, *sources.old, sources.validation])
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -115,6 +124,7 @@ def plan_job(
 ) -> Job:
     """Read everything and decide everything; train nothing. Where a teacher is to write answers, it writes them."""
     require_distinct(checks)
+    sources = settle_sources(workspace, sources)
     measured = Measured(tuple(general_text(sources.general)), tuple(load_tasks(sources.tasks)))
     generator = find_generator(workspace, model or workspace.settings.models.generator)
     artifact = generator.artifact or workspace._model_artifact(generator.model)

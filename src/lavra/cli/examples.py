@@ -1,0 +1,91 @@
+"""``lavra examples``: sets of instructions, preferences and labelled texts, taken in, checked and corrected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
+from lavra.cli.making import check_name
+
+if TYPE_CHECKING:
+    from lavra.corpus.labels.account import Account
+
+examples_app = typer.Typer(
+    no_args_is_help=True, help="Sets to tune on: instructions, preferences, texts with labels; taken in and checked."
+)
+_SHOWN = 4
+_NEXT = {
+    "instructions": "lavra tune {name}",
+    "preferences": "lavra align {name}",
+    "classes": "lavra tune --task classify {name}",
+}
+NameOption = Annotated[str, typer.Option(help="What the result is called.")]
+
+
+@examples_app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="Files (.jsonl, .json, .csv, .tsv, also compressed; .parquet).")],
+    name: NameOption = "examples",
+    kind: Annotated[
+        Literal["instructions", "preferences", "classes"] | None,
+        typer.Option(help="What the rows are; by default they say so themselves."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="A test: a file, or a set by name. Rows that it holds are left out. Repeat."),
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of rows that state none (SPDX).")] = None,
+    unlicensed: Annotated[
+        Literal["keep", "drop"] | None, typer.Option(help="Rows that state no licence; by default as for a corpus.")
+    ] = None,
+    personal: Annotated[
+        Literal["leave", "report", "replace", "drop"], typer.Option(help="What becomes of personal data.")
+    ] = "leave",
+    similarity: Annotated[
+        float | None, typer.Option(min=0, max=1, help="From which rows are nearly the same; 0 leaves them.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of texts to classify.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of their labels.")] = None,
+    many: Annotated[bool, typer.Option("--many", help="A text may have several labels, or none.")] = False,
+    as_json: JsonOption = False,
+    workspace: DirectoryOption = None,
+) -> None:
+    """Take files of examples in as one set: checked row by row, each once, apart from tests; nothing lost silently."""
+    from lavra.workspace.examples.ingesting import ingest_examples, taking_settings
+
+    check_name(name)
+    here = open_workspace(workspace)
+    settings = taking_settings(
+        here, kind=kind, licence=licence, unlicensed=unlicensed, personal=personal, similarity=similarity, text=text,
+        label=label, many=many,
+    )  # fmt: skip
+    done = ingest_examples(here, files, settings, against=against or (), name=name)
+    if as_json:
+        print((done.artifact.path / "report.json").read_text(encoding="utf-8"), end="")
+        return
+    show_account(done.account)
+    print(f"In {done.artifact.id}" + (": made before." if done.found else "."))
+    print(f"Report: {done.artifact.path / 'report.md'}; every row that is left out: left_out.jsonl")
+    print(f"Next: lavra examples check {name}, then {_NEXT[done.account.kind].format(name=name)}")
+
+
+def show_account(account: Account) -> None:
+    """What was taken in, and what was not."""
+    from lavra.corpus.labels.account import STAGES
+
+    print(f"{account.kept:,} of {account.rows:,} rows stay, of {account.kind}.")
+    for stage, reasons in account.left.items():
+        print(f"  {STAGES[stage]}: {sum(reasons.values()):,}")
+        for reason, count in list(reasons.items())[:_SHOWN]:
+            print(f"    {count:,} {reason}")
+    if account.personal:
+        found = ", ".join(f"{count:,} {kind}" for kind, count in account.personal.items())
+        done = {"replace": "replaced", "drop": "their rows left out", "report": "reported"}[account.personal_done]
+        print(f"  Personal data: {found}: {done}")
+    if account.labels:
+        counts = list(account.labels.items())
+        more = f", … {len(counts) - 8} more" if len(counts) > 8 else ""
+        print("  Labels: " + ", ".join(f"{label} {count:,}" for label, count in counts[:8]) + more)
