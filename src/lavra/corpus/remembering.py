@@ -60,7 +60,9 @@ class Remembered(Generic[Value]):
         try:
             if self._older is None:
                 self._older = _database()
+            self._older.execute("BEGIN")
             self._older.executemany("INSERT OR REPLACE INTO met VALUES (?, ?)", sorted(self._recent.items()))
+            self._older.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise OSError(errno.ENOSPC, f"no room for temporary files ({error})") from None
         self._recent.clear()

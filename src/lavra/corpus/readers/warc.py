@@ -1,8 +1,8 @@
 """WARC and WET, the archives of web crawls (ISO 28500): pages and texts, record by record.
 
-Framed here instead of by a library, because those end at the first damaged member and lose what follows. Responses
-with HTML are given on to `webpage`; responses with plain text and ``conversion`` records (WET) are texts. Requests,
-redirects, errors, pictures and the like are passed over.
+Framed by the house (`warc_records`) instead of by a library, because those end at the first damaged member and lose
+what follows. Responses with HTML are given on to `webpage`; responses with plain text and ``conversion`` records (WET)
+are texts. Requests, redirects, errors, pictures and the like are passed over.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import zlib
 from collections.abc import Iterator
 
 from lavra.corpus.encoding import decode
-from lavra.corpus.packing import Damaged, Stream
+from lavra.corpus.packing import Stream
 from lavra.corpus.parts import BadRecord, Inner, Parts, Record, Unreadable, normalise, one_line
+from lavra.corpus.readers.warc_records import Framed, frames, word
 from lavra.corpus.settings import ReadSettings
 
 _MAX_HEADER = 256_000
+"""Of a response."""
 _KEPT = {
     "warc-target-uri": "url",
     "warc-date": "date",
@@ -33,6 +35,8 @@ _HTTP_KEPT = {
     "tdm-reservation": "tdm_reservation",
     "tdm-policy": "tdm_policy",
 }
+_CODECS = {"br": "brotli", "zstd": "zstd"}
+"""Content encodings besides gzip and deflate, as Arrow calls them."""
 _HTML = ("text/html", "application/xhtml+xml")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{2,40})", re.I)
 
@@ -45,81 +49,21 @@ class _Bad(Exception):
 def stream(file: Stream, settings: ReadSettings) -> Iterator[tuple[Record, int, str]]:
     """Each page or text with its size in bytes and its SHA-256; what cannot be read is named by its number."""
     limit = settings.max_record_megabytes * 1_000_000
-    number = 0
-    line = b""
-    while True:
-        number += 1
-        try:
-            fields, skipped, line = _fields(file, line)
-            if skipped:
-                yield BadRecord(str(number), "corrupt", f"{skipped:,} bytes are no WARC record"), skipped, ""
-                number += 1
-            if fields is None:
-                return
-            wanted = fields.get("warc-type") in ("response", "conversion")
-            length = _length(fields)
-            if wanted and length > limit:
-                _skip(file, length)
-                reason = f"the record has {length / 1e6:,.0f} MB, over the limit of {settings.max_record_megabytes} MB"
-                yield BadRecord(str(number), "too_large", f"{reason}: raise `max_record_megabytes`"), length, ""
-            elif wanted:
-                content = file.read(length)
-                if len(content) < length:
-                    raise _Bad("corrupt", f"it is cut off: {len(content):,} of its {length:,} bytes are there")
-                if (record := _record(fields, content, number, limit)) is not None:
-                    yield record, length, hashlib.sha256(content).hexdigest()
-            else:
-                _skip(file, length)
-        except Damaged as error:
-            line = b""
-            yield BadRecord(str(number), error.kind, error.reason), 0, ""
-        except (_Bad, Unreadable) as error:
-            if isinstance(error, Unreadable) and error.kind == "too_large":
-                raise
-            yield BadRecord(str(number), error.kind, error.reason), 0, ""
-
-
-def _fields(file: Stream, line: bytes) -> tuple[dict[str, str] | None, int, bytes]:
-    """The next record's fields, how many bytes before it were no record, and (empty) what was read too far."""
-    skipped = 0
-    while True:
-        line = line or file.readline(65_536)
-        if not line:
-            return None, skipped, b""
-        if line.startswith(b"WARC/"):
-            break
-        skipped += len(line) if line.strip() else 0
-        line = b""
-    fields: dict[str, str] = {}
-    size = 0
-    key = ""
-    while (line := file.readline(65_536)).strip():
-        size += len(line)
-        if size > _MAX_HEADER:
-            raise _Bad("corrupt", "its header has no end")
-        if line[:1] in b" \t" and key:
-            fields[key] += f" {_word(line)}"
+    for number, framed in enumerate(frames(file, settings.max_record_megabytes), 1):
+        if not isinstance(framed, Framed):
+            kind, reason, size = framed
+            yield BadRecord(str(number), kind, reason), size, ""
             continue
-        name, _, value = line.partition(b":")
-        key = name.strip().lower().decode("latin-1")
-        fields[key] = _word(value)
-    return fields, skipped, b""
-
-
-def _word(value: bytes) -> str:
-    return one_line(value.decode("utf-8", "replace"))
-
-
-def _length(fields: dict[str, str]) -> int:
-    length = fields.get("content-length", "")
-    if not re.fullmatch("[0-9]{1,15}", length):
-        raise _Bad("corrupt", f"its length is given as {length[:40]!r}")
-    return int(length)
-
-
-def _skip(file: Stream, length: int) -> None:
-    while length > 0 and (piece := file.read(min(length, 1 << 18))):
-        length -= len(piece)
+        if framed.fields.get("warc-type") not in ("response", "conversion"):
+            continue
+        content = framed.content
+        try:
+            record = _record(framed.fields, content, number, limit)
+        except (_Bad, Unreadable) as error:
+            yield BadRecord(str(number), error.kind, error.reason), 0, ""
+            continue
+        if record is not None:
+            yield record, len(content), hashlib.sha256(content).hexdigest()
 
 
 def _record(fields: dict[str, str], content: bytes, number: int, limit: int) -> Record | None:
@@ -175,7 +119,7 @@ def _http(content: bytes) -> tuple[int, dict[str, str], bytes]:
     for line in lines[1:]:
         name, _, value = line.partition(b":")
         key = name.strip().lower().decode("latin-1")
-        headers[key] = f"{headers[key]}, {_word(value)}" if key in headers else _word(value)
+        headers[key] = f"{headers[key]}, {word(value)}" if key in headers else word(value)
     return int(status[1]) if status else 0, headers, content[end.end() :]
 
 
@@ -195,11 +139,29 @@ def _decoded(headers: dict[str, str], body: bytes, limit: int) -> bytes:
             except zlib.error as error:
                 raise _Bad("corrupt", f"its {encoding} body is damaged ({error})") from None
             if inflater.unconsumed_tail:
-                raise _Bad("too_large", f"its body unpacks to more than {limit / 1e6:,.0f} MB: raise "
-                           "`max_record_megabytes`")  # fmt: skip
-        elif encoding == "br" and not _is_utf8(body[:4000].rsplit(b" ", 1)[0]):
-            raise _Bad("unsupported", "its body is compressed with brotli")
+                raise _Bad("too_large", _unpacks(limit))
+        elif encoding in _CODECS and not _is_utf8(body[:4000].rsplit(b" ", 1)[0]):
+            body = _by_codec(_CODECS[encoding], body, limit)
     return body
+
+
+def _by_codec(codec: str, body: bytes, limit: int) -> bytes:
+    """A body that Arrow's libraries unpack, as a stream: no more than ``limit`` bytes of it."""
+    import pyarrow as pa
+
+    if not pa.Codec.is_available(codec):
+        raise _Bad("unsupported", f"its body is compressed with {codec}, which this pyarrow was built without")
+    try:
+        made = bytes(pa.CompressedInputStream(pa.BufferReader(body), codec).read(limit + 1))
+    except OSError as error:
+        raise _Bad("corrupt", f"its {codec} body is damaged ({one_line(str(error))[:80]})") from None
+    if len(made) > limit:
+        raise _Bad("too_large", _unpacks(limit))
+    return made
+
+
+def _unpacks(limit: int) -> str:
+    return f"its body unpacks to more than {limit / 1e6:,.0f} MB: raise `max_record_megabytes`"
 
 
 def _unchunked(body: bytes) -> bytes:
