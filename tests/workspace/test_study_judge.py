@@ -64,7 +64,11 @@ def run(place: Path, *ways: str, url: str, model: str = "grader", **given: Any) 
     settings = StudySettings(
         ways=ways, questions=place / "questions.jsonl", max_tokens=8, judge=url, judge_model=model, **given
     )
-    return study(plan_study(Workspace.open(place), settings))
+    steps.clear()
+    return study(plan_study(Workspace.open(place), settings), progress=lambda *step: steps.append(step))
+
+
+steps: list[tuple[str, int, int]] = []
 
 
 def saying(place: Path, *texts: str) -> list[str]:
@@ -194,6 +198,7 @@ def test_a_judge_that_limits_its_rate_or_is_silent_is_asked_again_and_counted(pl
     done = run(place, *saying(place, "320 reais", "a cat"), url=grader.url, measure="judge")
     judge = done.record["judge"]
     assert waits == [3.0, 2.0, 4.0]
+    assert [step for step in steps if step[0] == "Judging"] == [("Judging", n, 8) for n in range(1, 9)]
     assert {name: judge["counts"][name] for name in ("grades", "rate limits", "timeouts", "server errors")} == {
         "grades": 16, "rate limits": 1, "timeouts": 1, "server errors": 1,
     }  # fmt: skip

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ class KeptJudge:
 
     def __init__(self, judge: Judge, path: Path, name: str) -> None:
         self._judge, self._path, self._name = judge, path, name
+        self.told: Callable[[int], None] = lambda graded: None
+        """Called with the number of replies that it saw, since a judge may take longer than all ways."""
         self._kept: dict[str, tuple[float | None, dict[str, int], list[str]]] = {}
         self._counted: set[str] = set()
         self.counts: Counter[str] = Counter()
@@ -67,6 +69,7 @@ class KeptJudge:
         grade, counted, unread = self._kept[key]
         if key not in self._counted:
             self._counted.add(key)
+            self.told(len(self._counted))
             self.counts.update(counted)
             self.unread = [*self.unread, *unread][:QUOTED]
         return np.nan if grade is None else grade

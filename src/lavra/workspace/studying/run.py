@@ -105,6 +105,9 @@ def study(
     if (before := find_study(plan, entries)) is not None:
         return Study(plan, before, read_record(before), True)
     samples = resample(entries, exam.asked, plan.settings.samples, given, spending)
+    if judge is not None:
+        replies = sum(len(entry.kept(exam.asked)) for entry in entries)
+        judge.told = lambda graded: progress("Judging", graded, replies)
     measured = _thorough(plan, judge, plan.settings.measure)
     found = results(exam.asked, entries, measured, lambda done: progress("Measuring", done, len(entries)))
     undecided = _undecided(plan, judge)
