@@ -29,7 +29,8 @@ class Facts:
     broken: list[list[str]]
     personal: NDArray[np.int64]
     """Finds of personal data."""
-    hashes: list[str]
+    hashes: list[bytes]
+    """SHA-256 of the texts."""
     roles: list[tuple[str, ...]]
     keys: NDArray[np.uint64]
     """(N, bands)."""
@@ -108,7 +109,7 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
     if settings.has("personal") and settings.personal == "drop":
         drop(np.flatnonzero(facts.personal).tolist(), "personal", lambda row: "it holds personal data")
     if settings.has("exact"):
-        first: dict[tuple[str, tuple[str, ...]], int] = {}
+        first: dict[tuple[bytes, tuple[str, ...]], int] = {}
         same: dict[int, int] = {}
         for row in everyone:
             if not stage[row]:

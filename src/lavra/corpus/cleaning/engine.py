@@ -7,6 +7,7 @@ none is named). What comes back is put in the order of the input, so that the by
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -41,7 +42,11 @@ def engine() -> Any:
         except ImportError:
             raise LavraError("LAVRA_RUNNER=ray needs Ray: install it with  pip install 'lavra[cluster]'.") from None
         daft.set_runner_ray(os.environ.get("RAY_ADDRESS"), noop_if_initialized=True)
-    elif runner != "local":
+    elif runner == "local":
+        # Said aloud: left to itself, Daft imports an installed Ray to see whether it runs (60 MB).
+        with suppress(daft.exceptions.DaftCoreException):  # whoever has chosen one before keeps it
+            daft.set_runner_native()
+    else:
         raise LavraError(f"LAVRA_RUNNER is 'local' or 'ray', not {runner!r}.")
     return daft
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lavra.corpus.cleaning.batch import TIMED
-from lavra.corpus.cleaning.deciding import Decision, Facts, Old, decide
+from lavra.corpus.cleaning.deciding import Decision, Facts, decide
+from lavra.corpus.cleaning.gathering import facts_of, old_of, shingles_of, stretches
+from lavra.corpus.cleaning.memory import hand_back
 from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
 from lavra.corpus.cleaning.summary import write_summary
@@ -64,17 +64,19 @@ def clean_corpus(
             shards.append(shard)
             if not shard.exists():
                 _write_shard(shard, file, rows, lambda table: treat_shard(table, settings, watched))
+                hand_back()
             if progress is not None:
                 progress(number + 1, len(groups), "documents")
-    facts, tally = _facts(shards)
+    facts, tally = facts_of(shards)
     others = list((against or {}).values()) if settings.has("near") else []
     decision = decide(
         facts,
         settings,
-        lambda rows: _shingles([*shards, *(other / FILE_NAME for other in others)], rows, settings.shingle_words),
-        _old(against or {}, settings) if others else None,
+        lambda rows: shingles_of([*shards, *(other / FILE_NAME for other in others)], rows, settings.shingle_words),
+        old_of(against or {}, settings) if others else None,
     )
     _write(shards, facts, decision, out)
+    hand_back()
     made_of, mixture_weights = _representation(out, settings)
     report = _report(facts, decision, tally, settings)
     report = replace(
@@ -153,94 +155,6 @@ def _write_shard(path: Path, file: Any, groups: list[int], treat: Callable[[Any]
     os.replace(partial, path)
 
 
-def _facts(shards: list[Path]) -> tuple[Facts, dict[str, Any]]:
-    """What is known of every document besides its text, and the sums of what was changed, found and spent."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    wanted = [
-        *("source", "licence", "language", "roles", "modified", "_confidence", "_broken", "_personal", "_hash"),
-        *("_keys", "_overlapped", "_changes", "_seconds", "_bytes", "_opted_out"),
-    ]
-    table = pa.concat_tables([parquet.read_table(shard, columns=wanted) for shard in shards])
-    values = {name: table[name].to_pylist() for name in table.column_names if name != "_keys"}
-    keys = table["_keys"].combine_chunks()
-    width = len(keys[0]) if len(table) else 0
-    personal: Counter[str] = Counter()
-    changes: Counter[str] = Counter()
-    for row in values["_personal"]:
-        personal.update(dict(row))
-    for row in values["_changes"]:
-        changes.update(name for name, _ in row)
-    seconds = np.zeros(len(TIMED))
-    for row in values["_seconds"]:
-        if row:
-            seconds += np.asarray(row)
-    facts = Facts(
-        sources=values["source"],
-        licences=values["licence"],
-        languages=values["language"],
-        confidences=np.asarray(values["_confidence"], np.float32),
-        broken=values["_broken"],
-        personal=np.array([sum(count for _, count in row) for row in values["_personal"]], np.int64),
-        hashes=values["_hash"],
-        roles=[tuple(sorted(roles)) for roles in values["roles"]],
-        keys=np.asarray(keys.flatten(), np.uint64).reshape(len(table), width),
-        overlapped=values["_overlapped"],
-        characters=np.asarray(values["_bytes"], np.int64),
-        modified=values["modified"],
-        opted_out=values["_opted_out"],
-    )
-    spent = dict(zip(TIMED, seconds.tolist(), strict=True))
-    return facts, {"personal": personal, "changes": changes, "seconds": spent}
-
-
-def _old(against: Mapping[str, Path], settings: Cleaning) -> Old:
-    """Keys of the documents of other corpora."""
-    from lavra.corpus.duplicates.minhash import band_keys
-    from lavra.corpus.quality.batch import buffers
-
-    sources: list[str] = []
-    roles: list[tuple[str, ...]] = []
-    keys = [np.zeros((0, settings.bands), np.uint64)]
-    for name, corpus in against.items():
-        for _, table in _tables([corpus / FILE_NAME], ["source", "roles", "text"]):
-            sources += [f"{name}:{source}" for source in table["source"].to_pylist()]
-            roles += [tuple(sorted(values)) for values in table["roles"].to_pylist()]
-            offsets, data = buffers(table["text"])
-            keys.append(band_keys(offsets, data, n=settings.shingle_words, bands=settings.bands, rows=settings.rows))
-    return Old(sources, roles, np.concatenate(keys))
-
-
-def _tables(shards: list[Path], columns: list[str] | None = None) -> Iterator[tuple[int, Any]]:
-    """Every stretch of every shard, with the row at which it begins."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    first = 0
-    for shard in shards:
-        with parquet.ParquetFile(shard) as file:
-            for batch in file.iter_batches(batch_size=1_000, columns=columns):
-                table = pa.Table.from_batches([batch])
-                yield first, table
-                first += len(table)
-
-
-def _shingles(shards: list[Path], rows: NDArray[np.int64], words: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Shingle sets of some documents, read from the shards that hold them."""
-    from lavra.corpus.duplicates.shingles import shingle_sets
-    from lavra.corpus.quality.batch import buffers
-
-    parts, sizes = [np.zeros(0, np.uint32)], [np.zeros(1, np.int64)]
-    for first, table in _tables(shards, ["text"]):
-        here = rows[(rows >= first) & (rows < first + len(table))] - first
-        if len(here):
-            flat, ends = shingle_sets(*buffers(table["text"]), here, words)
-            parts.append(flat)
-            sizes.append(np.diff(ends))
-    return np.concatenate(parts), np.cumsum(np.concatenate(sizes))
-
-
 def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -249,7 +163,7 @@ def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> N
     stays = decision.stays
     partial = out / f"{FILE_NAME}.partial"
     with parquet.ParquetWriter(partial, schema(), compression="zstd", compression_level=3) as writer:
-        for first, table in _tables(shards):
+        for first, table in stretches(shards):
             kept = table.filter(pa.array(stays[first : first + len(table)]))
             if len(kept):
                 hashes = kept["_hash"]
