@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 _VERBS = (
     "ask",
     "bias",
+    "check_examples",
     "clean_corpus",
+    "correct_examples",
     "evaluate",
     "forget",
     "improve_prompt",

@@ -72,6 +72,69 @@ def ingest(
     print(f"Next: lavra examples check {name}, then {_NEXT[done.account.kind].format(name=name)}")
 
 
+@examples_app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A set: its name or id.")] = "examples",
+    to: Annotated[
+        Path | None, typer.Option(help="Where the suggestions go (CSV); by default NAME-suggestions.csv.")
+    ] = None,
+    method: Annotated[
+        Literal["both", "class", "rate"], typer.Option(help="Prune by class, by noise rate, or by both (surer).")
+    ] = "both",
+    folds: Annotated[int, typer.Option(min=2, help="Parts, each judged by a model of the others.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the parts.")] = 0,
+    as_json: JsonOption = False,
+    workspace: DirectoryOption = None,
+) -> None:
+    """Say what is doubtful in a set: labels that are likely wrong, answers with odd signs. Nothing is changed."""
+    import json
+    from dataclasses import asdict
+
+    from lavra.workspace.examples.checking import check_examples
+
+    place = to or Path(f"{name}-suggestions.csv")
+    found = check_examples(open_workspace(workspace), name, to=place, method=method, folds=folds, seed=seed)
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        return
+    print(f"Suggestions: {len(found.suggestions):,}, on {found.rows:,} rows.")
+    if found.noise is not None and found.accuracy is not None:
+        print(
+            f"  About {found.noise:.1%} of the labels are estimated to be wrong. Models that have not seen a row agree "
+            f"with {found.accuracy:.1%} of them: the fewer, the less their doubts mean."
+        )
+    for signal, count in found.counts.items():
+        one = next(suggestion for suggestion in found.suggestions if suggestion.signal == signal)
+        change = f"{one.given} → {one.suggested}" if one.suggested else one.why
+        print(f"  {signal}: {count:,}; row {one.row}: {change}: {one.text[:80]}")
+    for note in found.notes:
+        print(f"  {note}")
+    print(f"In {place}, the surest first. Write take, drop or keep in its column do; what is empty stays as it is.")
+    print(f"Next: lavra examples correct {name} {place}")
+
+
+@examples_app.command()
+def correct(
+    set_: Annotated[str, typer.Argument(metavar="SET", help="The set that was checked: its name or id.")],
+    decisions: Annotated[Path, typer.Argument(help="The file of `check`, with decisions in its column do.")],
+    name: Annotated[
+        str | None, typer.Option(help="What the corrected set is called; by default as the one before.")
+    ] = None,
+    workspace: DirectoryOption = None,
+) -> None:
+    """Make a set of another and of what a person decided; the one before stays in the store."""
+    from lavra.workspace.examples.correcting import correct_examples
+
+    check_name(name)
+    done = correct_examples(open_workspace(workspace), set_, decisions, to=name)
+    print(
+        f"{done.changed:,} labels changed, {done.dropped:,} rows dropped: {done.examples:,} rows, in {done.artifact.id}"
+        + (": made before." if done.found else ".")
+    )
+    called = name or set_
+    print(f"Next: {_NEXT[done.artifact.manifest.metrics['kind']].format(name=called)}")
+
+
 def show_account(account: Account) -> None:
     """What was taken in, and what was not."""
     from lavra.corpus.labels.account import STAGES

@@ -20,11 +20,13 @@ from lavra.workspace.workspace import Indexed, Ingested, Workspace
 
 if TYPE_CHECKING:
     from lavra.assistants.events import Event
+    from lavra.corpus.labels.checking import Checked
     from lavra.store import Trace
     from lavra.workspace.biasing import Measured as BiasMeasured
     from lavra.workspace.cleaning import Cleaned
     from lavra.workspace.evaluated import Evaluated
     from lavra.workspace.evaluating.run import Precision
+    from lavra.workspace.examples.correcting import Corrected
     from lavra.workspace.examples.ingesting import Taken
     from lavra.workspace.forgetting import Receipt
     from lavra.workspace.prompts.improving import Improved
@@ -64,6 +66,20 @@ def ingest_examples(
     here = Workspace.find()
     settings = ingesting.taking_settings(here, **flags)
     return ingesting.ingest_examples(here, [Path(path) for path in paths], settings, against=against, name=name)
+
+
+def check_examples(name: str = "examples", *, to: str | Path | None = None, **options: Any) -> Checked:
+    """What is doubtful in a set of examples; the options are those of ``lavra.workspace.examples.checking``."""
+    from lavra.workspace.examples import checking
+
+    return checking.check_examples(Workspace.find(), name, to=None if to is None else Path(to), **options)
+
+
+def correct_examples(name: str, decisions: str | Path, *, to: str | None = None) -> Corrected:
+    """A set of another and of a person's decisions in the file of ``check_examples``, called ``to``."""
+    from lavra.workspace.examples import correcting
+
+    return correcting.correct_examples(Workspace.find(), name, Path(decisions), to=to)
 
 
 def index(*, rebuild: bool = False) -> Indexed:

@@ -23,9 +23,10 @@ STAGES = {
     "contradiction": "Contradictions",
     "near": "Near-duplicates",
     "test": "Held by a test",
+    "decision": "Dropped by a person",
 }
 _ASIDE = re.compile(r" ?\(.*\)")
-_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|(?<![\w.-])\d+(?:[.,]\d+)*")
 _SHOWN = 20
 
 
@@ -50,6 +51,8 @@ class Account:
     personal: Mapping[str, int] = field(default_factory=dict)
     """Finds of each kind of personal data. The values are nowhere."""
     personal_done: str = "leave"
+    changed: int = 0
+    """Rows whose label a person changed."""
     seconds: float = 0.0
 
     @property
@@ -64,6 +67,7 @@ class Account:
             f"**{self.kept:,} of {self.rows:,} rows stay**, of the kind *{self.kind}*; {self.left_out:,} are left out, "
             f"each by name in `{LEFT}`.",
             "",
+            *([f"{self.changed:,} have another label than before.", ""] if self.changed else []),
             "| file | rows | usable | formats |",
             "|---|---:|---:|---|",
         ]

@@ -1,0 +1,129 @@
+"""Wrong labels found by confident learning, where it is known which are wrong: flips planted in real sets.
+
+Of 5, 10 and 20% of the rows, drawn by a seed, the label is exchanged for another drawn alike. Precision: of the
+suggestions, those on a planted flip; recall: of the flips, those suggested; corrected: of these, those whose suggestion
+is the label that was there. Beside them: as many rows drawn by lot, and every row whose label is not the likeliest (no
+confident learning). What a set has of wrong labels of its own counts against the precision.
+
+    python benchmarks/labels.py ../shared/data
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lavra.corpus.labels.confident import by_class, by_rate, confident_joint, estimate_joint, find_wrong, thresholds
+from lavra.corpus.labels.entry import Entry
+from lavra.corpus.labels.predicting import out_of_fold
+from lavra.corpus.labels.reading import LeftOut
+from lavra.corpus.labels.repeats import drop_exact
+
+SHARES = (0.05, 0.1, 0.2)
+SUBJECTS = 12
+
+
+def toxic_tweets(data: Path, votes: int) -> list[Entry]:
+    """ToLD-Br: toxic by ``votes`` of three annotators or more, in one kind at least; else by none."""
+    with (data / "eval/pt/toldbr/ToLD-BR.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = []
+    for number, row in enumerate(rows):
+        most = max(float(value) for name, value in row.items() if name != "text")
+        if most >= votes or most == 0:
+            found.append(Entry({"text": row["text"], "label": "toxic" if most else "ok"}, f"told:{number}"))
+    return found
+
+
+def subjects(data: Path) -> list[Entry]:
+    """MMLU: which of the twelve largest subjects a question is of."""
+    files = sorted((data / "eval/mmlu/test").glob("*.csv"), key=lambda path: (-path.stat().st_size, path.name))
+    found = []
+    for path in files[:SUBJECTS]:
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                text = " ".join([row["question"], *(row[f"choice{number}"] for number in range(4))])
+                found.append(Entry({"text": text, "label": path.stem.removesuffix("_test")}, path.stem))
+    return found
+
+
+def documents(data: Path) -> list[Entry]:
+    """Portuguese documents of programs: which of the twelve packages with the most a paragraph is of."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(data / "corpus/corpus.parquet", columns=["source", "lang", "text"]).to_pylist()
+    rows = [row for row in table if row["lang"] == "pt" and len(row["text"]) >= 200]
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["source"]] = counts.get(row["source"], 0) + 1
+    chosen = sorted(counts, key=lambda name: (-counts[name], name))[:SUBJECTS]
+    taken = dict.fromkeys(chosen, 0)
+    found = []
+    for number, row in enumerate(rows):
+        if row["source"] in taken and taken[row["source"]] < 400:
+            taken[row["source"]] += 1
+            found.append(Entry({"text": row["text"][:600], "label": row["source"]}, f"pt:{number}"))
+    return found
+
+
+def planted(true: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+    """(N,) labels with ``share`` of them exchanged."""
+    random = np.random.default_rng(seed)
+    classes = int(true.max()) + 1
+    given = true.copy()
+    flipped = random.random(len(true)) < share
+    given[flipped] = (true[flipped] + random.integers(1, classes, flipped.sum())) % classes
+    return given
+
+
+def measure(name: str, entries: Sequence[Entry]) -> None:
+    kept: tuple[list[Entry], list[LeftOut]] = drop_exact(entries, "classes")
+    texts = [entry.asked for entry in kept[0]]
+    names = sorted({entry.said for entry in kept[0]})
+    true = np.array([names.index(entry.said) for entry in kept[0]])
+    majority = np.bincount(true).max() / len(true)
+    print(f"\n{name}: {len(texts):,} rows, {len(names)} labels, the commonest {majority:.0%}")
+    print(
+        f"  {'planted':>8} {'rows':20} {'suggested':>9} {'precision':>9} {'recall':>7} {'corrected':>9} "
+        f"{'first 100':>9}"
+    )
+    for share in SHARES:
+        given = planted(true, share)
+        wrong = given != true
+        began = time.process_time()
+        believed = out_of_fold(texts, given)
+        seconds = time.process_time() - began
+        found = find_wrong(given, believed)
+        joint = estimate_joint(confident_joint(given, believed, thresholds(given, believed)), given)
+        random = np.random.default_rng(1).permutation(len(true))[: int(found.wrong.sum())]
+        lot = np.isin(np.arange(len(true)), random)
+        for method, chosen in (
+            ("both", found.wrong),
+            ("prune by class", by_class(given, believed, joint)),
+            ("prune by noise rate", by_rate(given, believed, joint)),
+            ("not the likeliest", believed.argmax(1) != given),
+            ("drawn by lot", lot),
+        ):
+            hit = chosen & wrong
+            suggested = found.suggested[hit] == true[hit]
+            order = np.argsort(found.margin, kind="stable") if method != "drawn by lot" else random
+            first = wrong[order[chosen[order]][:100]].mean()
+            print(
+                f"  {share:>8.0%} {method:20} {chosen.sum():>9,} {hit.sum() / max(1, chosen.sum()):>9.3f} "
+                f"{hit.sum() / wrong.sum():>7.3f} {suggested.mean():>9.3f} {first:>9.2f}"
+            )
+        agree = (believed.argmax(1) == true).mean()
+        print(f"  {'':8} right without the flips {agree:.3f}; noise estimated {found.noise:.3f}; {seconds:.1f} CPU s")
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
+    measure("ToLD-Br, toxic by two of three (Portuguese)", toxic_tweets(place, 2))
+    measure("ToLD-Br, toxic by one of three (Portuguese)", toxic_tweets(place, 1))
+    measure("Packages of documents (Portuguese)", documents(place))
+    measure("MMLU's subjects (English)", subjects(place))

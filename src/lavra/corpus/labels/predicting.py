@@ -1,0 +1,63 @@
+"""What each label should be, by models that have not seen it: a logistic regression over words and pairs of words.
+
+Rows are cut into folds, each class in each fold as in all, rows of one document in one fold; each fold's probabilities
+come from a model of the others. N rows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lavra.corpus.labels.repeats import require
+from lavra.errors import LavraError
+
+_CHARACTERS = 20_000
+"""Of a text that are read."""
+
+
+def out_of_fold(
+    texts: Sequence[str], given: NDArray[np.int64], documents: Sequence[str] = (), *, folds: int = 5, seed: int = 0
+) -> NDArray[np.float64]:
+    """(N, K) probabilities of each text's classes, by models that learned from other folds.
+
+    given: (N,) labels, 0 to K - 1, of each class ``folds`` rows or more; documents: where each text is from, or "".
+    Raises LavraError where a library is missing, or a fold's others lack a class.
+    """
+    require("checking labels")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    shortened = [text[:_CHARACTERS] for text in texts]
+    matrix = TfidfVectorizer(
+        ngram_range=(1, 2), token_pattern=r"(?u)\S+", min_df=2, sublinear_tf=True, dtype=np.float32
+    ).fit_transform(shortened)
+    groups = _groups(documents, len(texts))
+    if groups is None:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(matrix, given)
+    else:
+        parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(matrix, given, groups)
+    classes = int(given.max()) + 1
+    believed = np.zeros((len(texts), classes))
+    for learned, held in parts:
+        if len(set(given[learned].tolist())) < classes:
+            raise LavraError(
+                "a label has all its texts from one or two documents, so that nothing can judge them; give more "
+                "documents, or leave their names out."
+            )
+        model = LogisticRegression(C=10.0, max_iter=300, random_state=seed).fit(matrix[learned], given[learned])
+        believed[held] = model.predict_proba(matrix[held])
+    return believed
+
+
+def _groups(documents: Sequence[str], count: int) -> list[int] | None:
+    """A number for each document, and for each text without one; None where no two texts share a document."""
+    named = Counter(name for name in documents if name)
+    if not named or max(named.values()) < 2:
+        return None
+    numbers = {name: number for number, name in enumerate(named)}
+    return [numbers.get(name, len(numbers) + row) for row, name in enumerate(documents or [""] * count)]
