@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +31,7 @@ from lavra.workspace.prompts.improving import (
 )
 from lavra.workspace.prompts.keeping import as_toml, keep
 from lavra.workspace.prompts.trial import Trial
+from lavra.workspace.questioning import asker
 from lavra.workspace.workspace import Workspace
 
 GOOD = "Write only the colour."
@@ -179,6 +183,41 @@ class Silent:
         return pytest.fail("it was asked again")
 
 
+def test_a_server_is_asked_for_lines_and_not_for_json(here: Workspace) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            text = f"1. {GOOD}\n2. Say which colour the house has.\n2. Say which colour the house has.\n3. No"
+            data = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        writer = asker(
+            here, "model", endpoint=f"http://127.0.0.1:{server.server_port}/v1", endpoint_model="m", as_json=False
+        )
+        found = improve(here, replace(_settings(here, write=4), instructions=None), writer=writer)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert ["response_format" in body for body in bodies] == [False]
+    assert "house" in bodies[0]["messages"][-1]["content"]
+    assert found.wrote is not None
+    assert (found.wrote.lines, found.wrote.usable) == (4, (GOOD, "Say which colour the house has."))
+    assert found.wrote.counts == {"requests": 1}
+    assert found.found.best.instruction == GOOD
+    assert found.to_json()["written"]["by"] == "m"
+
+
 class Letters:
     """Vectors of letter counts: near are texts with the same letters."""
 
@@ -204,8 +243,6 @@ def test_a_template_keeps_its_examples_and_shows_them(tmp_path: Path, here: Work
     found = improve(here, _settings(here))
     plain = load_template("direct", ("system", "user"))
     assert plain.hash == load_template("direct", ("system", "user")).hash
-    from dataclasses import replace
-
     shown = replace(found, found=replace(found.found, best=Variant(GOOD, shown=2, choice="nearest")))
     template = improved_template(shown)
     assert template.hash != replace(template, examples=plain.examples).hash
