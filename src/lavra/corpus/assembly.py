@@ -48,7 +48,7 @@ class Assembly:
                 spans=parts.spans,
                 bytes=answer.bytes,
                 modified=modified,
-                metadata={**parts.metadata, **_reserved(facts), "sha256": answer.sha256},
+                metadata={**facts.site, **parts.metadata, **_reserved(facts), "sha256": answer.sha256},
             )
 
     def _source(self, parts: Parts) -> str:

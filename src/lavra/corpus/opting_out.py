@@ -2,7 +2,8 @@
 
 The TDM Reservation Protocol (W3C community group, 2024) in a response's header or a page's ``<meta>``: the reservation
 that Article 4(3) of the EU's directive on copyright asks for. ``noai`` and ``noml`` in ``X-Robots-Tag`` or
-``<meta name="robots">``: a convention of artists' sites. And what a ``lavra-sources.toml`` says.
+``<meta name="robots">``: a convention of artists' sites. What the site's files say (`site_files`: tdmrep.json, ai.txt,
+robots.txt). And what a ``lavra-sources.toml`` says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Mapping
 
 RESERVATION = "tdm_reservation"
 """Metadata: ``1`` or ``true`` where text and data mining is reserved."""
+POLICY = "tdm_policy"
+"""Metadata: where the conditions stand for those who ask."""
+SITE = "site_opt_out"
+"""Metadata: the file by which the document's site opted out."""
 ROBOTS = ("x_robots_tag", "robots")
 """Metadata: directives to robots."""
 _NO_TRAINING = re.compile(r"(?:^|[\s,:])(noai|noml)(?:$|[\s,])", re.I)
@@ -30,4 +35,4 @@ def opted_out(metadata: Mapping[str, str]) -> str | None:
     for name in ROBOTS:
         if match := _NO_TRAINING.search(metadata.get(name, "")):
             return match[1].lower()
-    return None
+    return metadata.get(SITE) or None

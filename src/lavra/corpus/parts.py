@@ -63,7 +63,9 @@ class Inner:
         about = self.about
         made.record = about.record
         made.title = about.title or made.title
-        made.metadata = {**made.metadata, **about.metadata}
+        # Of reservations the page's own word goes before the header's (TDM Reservation Protocol).
+        own = {key: value for key, value in made.metadata.items() if key.startswith("tdm_")}
+        made.metadata = {**made.metadata, **about.metadata, **own}
         for claim in ("licence", "owner", "roles", "language"):
             if getattr(made, claim) is None:
                 setattr(made, claim, getattr(about, claim))

@@ -20,12 +20,13 @@ from lavra.corpus import readers
 from lavra.corpus.assembly import Assembly
 from lavra.corpus.detect import HEAD_BYTES, HEAVY, STREAMED, detect
 from lavra.corpus.document import Document
+from lavra.corpus.opening import open_file
 from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import FILE_NAME, Sources
 from lavra.corpus.streaming import stream_file
-from lavra.corpus.walking import Found, Skipped, open_file, os_skipped, safe_name, walk
+from lavra.corpus.walking import Found, Skipped, os_skipped, safe_name, walk
 from lavra.errors import LavraError
 
 __all__ = ["Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]

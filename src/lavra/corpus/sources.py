@@ -23,7 +23,8 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -31,9 +32,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lavra.corpus.document import PUBLIC
 from lavra.corpus.parts import Parts
 from lavra.corpus.settings import ReadSettings
+from lavra.corpus.site_files import SiteFiles
 from lavra.errors import LavraError
 
 FILE_NAME = "lavra-sources.toml"
+_FOLDERS = 10_000
+"""Folders whose files are remembered."""
 
 
 class Source(BaseModel):
@@ -80,6 +84,8 @@ class Facts:
     roles: tuple[str, ...]
     language: str | None
     tdm_reservation: bool | None = None
+    site: Mapping[str, str] = field(default_factory=dict)
+    """What the files of its site say of training, as metadata."""
 
 
 class Sources:
@@ -88,6 +94,7 @@ class Sources:
     def __init__(self, root: Path | None) -> None:
         self._root = root
         self._files: dict[Path, list[tuple[re.Pattern[str], Source]]] = {}
+        self._sites = SiteFiles(root)
 
     def facts(self, path: Path, parts: Parts, settings: ReadSettings) -> Facts:
         """Licence, owner, roles and language (None: detect it) of a document read from ``path`` below the root."""
@@ -99,6 +106,7 @@ class Sources:
             roles=tuple(dict.fromkeys(roles)),
             language=settings.language or parts.language or said.get("language"),
             tdm_reservation=said.get("tdm_reservation"),
+            site=self._sites.said(path),
         )
 
     def check(self, path: Path) -> None:
@@ -111,6 +119,8 @@ class Sources:
         folder = path.parent
         while self._root is not None and (folder == self._root or self._root in folder.parents):
             if folder not in self._files:
+                if len(self._files) >= _FOLDERS:
+                    self._files.clear()
                 self._files[folder] = _load(folder / FILE_NAME)
             if entries := self._files[folder]:
                 relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from lavra.corpus import readers
 from lavra.corpus.assembly import Assembly
 from lavra.corpus.document import Document
+from lavra.corpus.opening import open_file
 from lavra.corpus.parts import BadRecord, Inner, Parts, Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.settings import ReadSettings
-from lavra.corpus.walking import Found, Skipped, open_file
+from lavra.corpus.walking import Found, Skipped
 
 _BYTES_UNDER_WAY = 64_000_000
 

@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lavra.corpus.opening import open_file
 from lavra.corpus.parts import BadRecord, Unreadable
 from lavra.corpus.settings import ReadSettings
-from lavra.corpus.walking import open_file, os_skipped
+from lavra.corpus.walking import os_skipped
 
 READY = b"R"
 """Sent once, before the first request is read: the time to start is not the file's."""

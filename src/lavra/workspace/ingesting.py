@@ -15,7 +15,7 @@ from lavra.workspace.workspace import Ingested, Progress, Workspace
 if TYPE_CHECKING:
     from lavra.corpus.ingest import IngestReport
 
-READER = 1
+READER = 2
 """Raised when the readers would make another text of the same file, so that nothing old is found in its place."""
 
 

@@ -1,6 +1,7 @@
 """One file a format: ``read(data, name, settings) -> list[Parts]``, raising `Unreadable` for what cannot be read.
 
-Formats of many records have ``stream(file, settings)`` instead, which yields one after the other (`stream_records`).
+Formats of many records have ``stream(file, settings)`` instead, which yields one after the other (`stream_records`);
+``look_ahead(file, settings)``, where there is one, goes through the file before and hands on what it found.
 """
 
 from __future__ import annotations
@@ -89,9 +90,13 @@ def stream_records(kind: str, file: BinaryIO, settings: ReadSettings) -> Iterato
 
     Raises `Unreadable` where the rest cannot be read. Memory holds a record, bounded, and a chunk.
     """
+    module = import_module(f"lavra.corpus.readers.{_MODULES[kind]}")
+    ahead = []
+    if hasattr(module, "look_ahead") and file.seekable():
+        ahead.append(module.look_ahead(open_stream(file), settings))
+        file.seek(0)
     source = file if kind == "parquet" else open_stream(file)
-    stream = import_module(f"lavra.corpus.readers.{_MODULES[kind]}").stream
-    yield from stream(source, settings)
+    yield from module.stream(source, settings, *ahead)
 
 
 def _listed(kind: str, data: bytes, settings: ReadSettings) -> Iterator[list[Parts | BadRecord]]:

@@ -31,7 +31,8 @@ def claim(parts: Parts, fields: Mapping[str, Any]) -> None:
         parts.roles = as_roles(lower.pop("roles"))
     for key, value in lower.items():
         if isinstance(value, (str, int, float, bool)) and 0 < len(str(value)) <= 1000 and len(key) <= 100:
-            parts.metadata.setdefault(one_line(key), one_line(str(value)))
+            name = key.replace("-", "_") if key in ("tdm-reservation", "tdm-policy") else one_line(key)
+            parts.metadata.setdefault(name, one_line(str(value)))
 
 
 def as_roles(value: Any) -> tuple[str, ...] | None:

@@ -33,7 +33,10 @@ def read(data: bytes, name: str, settings: ReadSettings) -> list[Parts]:
             if content.strip():
                 html.write(html.parse(decode(content)[0]), builder, whole=True)
     metadata: dict[str, str] = {}
+    reserved: dict[str, str] = {}
     for element in package.iter():
+        if local(element) == "meta" and element.get("property") in ("tdm:reservation", "tdm:policy"):
+            reserved.setdefault(str(element.get("property")).replace(":", "_"), one_line(element.text or "")[:500])
         if isinstance(element.tag, str) and element.tag.startswith("{http://purl.org/dc/"):
             metadata.setdefault(local(element), one_line(element.text or ""))
     fields = {key: metadata.get(key, "") for key in ("title", "language", "rights", "date", "publisher")}
@@ -41,6 +44,7 @@ def read(data: bytes, name: str, settings: ReadSettings) -> list[Parts]:
     claim(parts, {key: value for key, value in fields.items() if value})
     if author := metadata.get("creator"):
         parts.metadata["author"] = author[:300]
+    parts.metadata |= {key: value for key, value in reserved.items() if value}
     return [parts]
 
 

@@ -30,7 +30,9 @@ def read(data: bytes, name: str, settings: ReadSettings) -> list[Parts]:
             raise Unreadable("encrypted", "it is protected by a password: save a copy without one") from None
         raise Unreadable("corrupt", f"the PDF file is damaged or cut off ({error})") from None
     try:
-        return [_document(pdf, settings)]
+        parts = _document(pdf, settings)
+        parts.metadata |= _reserved(data)
+        return [parts]
     finally:
         pdf.close()
 
@@ -146,6 +148,9 @@ _NO_TITLE = re.compile(
 )
 
 
+_TDM = re.compile(rb"\btdm:(reservation|policy)(?:>|\s*=\s*[\"'])\s*([^<>\"']{1,500})")
+
+
 def _describe(pdf: Any, parts: Parts) -> None:
     """Title and author from the file's information, where a person and not a program wrote them."""
     information = pdf.get_metadata_dict(skip_empty=True)
@@ -158,6 +163,14 @@ def _describe(pdf: Any, parts: Parts) -> None:
     author = one_line(information.get("Author", ""))
     if author and not _NO_TITLE.search(author):
         parts.metadata["author"] = author[:300]
+
+
+def _reserved(data: bytes) -> dict[str, str]:
+    """What the XMP packet, which is never packed, says of text and data mining (TDM Reservation Protocol)."""
+    found: dict[str, str] = {}
+    for name, value in _TDM.findall(data):
+        found.setdefault(f"tdm_{name.decode()}", one_line(value.decode("utf-8", "replace")))
+    return found
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -2,7 +2,8 @@
 
 Framed by the house (`warc_records`) instead of by a library, because those end at the first damaged member and lose
 what follows. Responses with HTML are given on to `webpage`; responses with plain text and ``conversion`` records (WET)
-are texts. Requests, redirects, errors, pictures and the like are passed over.
+are texts. Requests, redirects, errors, pictures and the like are passed over. What the files of
+sites say of training (`site_files`) holds for their pages.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lavra.corpus.packing import Stream
 from lavra.corpus.parts import BadRecord, Inner, Parts, Record, Unreadable, normalise, one_line
 from lavra.corpus.readers.warc_records import Framed, frames, word
 from lavra.corpus.settings import ReadSettings
+from lavra.corpus.site_files import CrawledSites, is_place
 
 _MAX_HEADER = 256_000
 """Of a response."""
@@ -46,8 +48,35 @@ class _Bad(Exception):
         self.kind, self.reason = kind, reason
 
 
-def stream(file: Stream, settings: ReadSettings) -> Iterator[tuple[Record, int, str]]:
-    """Each page or text with its size in bytes and its SHA-256; what cannot be read is named by its number."""
+def look_ahead(file: Stream, settings: ReadSettings) -> CrawledSites:
+    """What the sites in the crawl say of training, in files of theirs that may stand behind the pages."""
+    sites = CrawledSites()
+    limit = settings.max_record_megabytes * 1_000_000
+    try:
+        for framed in frames(file, settings.max_record_megabytes):
+            if not isinstance(framed, Framed) or framed.fields.get("warc-type") != "response":
+                continue
+            address = framed.fields.get("warc-target-uri", "").strip("<>")
+            if not is_place(address):
+                continue
+            try:
+                status, headers, content = _http(framed.content)
+                if status == 200:
+                    sites.add(address, _decoded(headers, content, limit).decode("utf-8", "replace"))
+            except _Bad:
+                continue
+    except Unreadable:
+        pass  # reading will say it
+    return sites
+
+
+def stream(
+    file: Stream, settings: ReadSettings, sites: CrawledSites | None = None
+) -> Iterator[tuple[Record, int, str]]:
+    """Each page or text with its size in bytes and its SHA-256; what cannot be read is named by its number.
+
+    What ``sites`` say of a page becomes metadata; their own files are no documents.
+    """
     limit = settings.max_record_megabytes * 1_000_000
     for number, framed in enumerate(frames(file, settings.max_record_megabytes), 1):
         if not isinstance(framed, Framed):
@@ -62,6 +91,13 @@ def stream(file: Stream, settings: ReadSettings) -> Iterator[tuple[Record, int, 
         except (_Bad, Unreadable) as error:
             yield BadRecord(str(number), error.kind, error.reason), 0, ""
             continue
+        if isinstance(record, (Parts, Inner)) and sites is not None:
+            about = record if isinstance(record, Parts) else record.about
+            if sites.has(about.metadata["url"]):
+                continue
+            about.metadata |= {
+                key: value for key, value in sites.said(about.metadata["url"]).items() if key not in about.metadata
+            }
         if record is not None:
             yield record, len(content), hashlib.sha256(content).hexdigest()
 
