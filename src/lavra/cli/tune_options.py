@@ -55,6 +55,9 @@ class TuneOptions:
         list[str] | None,
         _data("--role", "-r", help="Also documents that this role may read: the model will tell them everyone."),
     ] = None
+    mixture: Annotated[
+        bool, _data("--mixture/--no-mixture", help="Draw documents by the weights of a cleaned corpus (its balance).")
+    ] = True
     learn: Annotated[
         Literal["answers", "all", "last"], _data(help="What is learned: answers, everything, or the last answer.")
     ] = "answers"

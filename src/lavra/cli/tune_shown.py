@@ -21,6 +21,8 @@ _MUCH = 0.02
 
 def show_data(data: TuneData) -> None:
     """What was read, and what was left out and why."""
+    from lavra.workspace.tuning.mixing import parts_of
+
     loaded = data.loaded
     kinds = ", ".join(f"{count:,} {name}" for name, count in loaded.formats.items())
     tokens = sum(example.tokens for example in data.training)
@@ -30,6 +32,8 @@ def show_data(data: TuneData) -> None:
         f"{tokens:,} tokens, {learned:,} of them learned ({learned / max(1, tokens):.0%}), in {len(data.rows):,} rows "
         f"of {data.length:,}, {data.rows.padding:.1%} padding."
     )
+    for part in parts_of(data.training)[:_SHOWN]:
+        print(f"  {part.name}: drawn {part.times:.2f} times, {part.share:.1%} → {part.drawn:.1%} of the tokens")
     if loaded.was_cut:
         print(f"Cut to the context: {loaded.was_cut:,}.")
     if loaded.hidden:

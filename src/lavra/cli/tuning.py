@@ -69,6 +69,7 @@ def _sources(asked: TuneOptions) -> Sources:
         validation=_validation(asked.validation)[0],
         general=asked.general,
         tasks=asked.general_tasks,
+        mixture=asked.mixture,
     )
 
 

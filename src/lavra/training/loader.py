@@ -83,7 +83,9 @@ class ShuffledLoader:
 
     A step takes examples as long as they fit ``batch_tokens``, at least one; within a step, examples of like size make
     a micro-batch of at most ``micro_tokens`` (an example larger than that is one alone). ``beside``: see
-    :class:`Mixed`. ``shuffle`` False: in the order given. Epochs end with a step, which may be a short one.
+    :class:`Mixed`. ``times`` (N,): how many times an epoch draws each example instead of once: 2.5 of some shows each
+    of them two or three times an epoch, 0.25 each in one epoch of four. ``shuffle`` False: in the order given. Epochs
+    end with a step, which may be a short one.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ShuffledLoader:
         seed: int = 0,
         beside: Sequence[Mixed] = (),
         shuffle: bool = True,
+        times: npt.NDArray[np.float64] | None = None,
     ) -> None:
         if not len(examples):
             raise LavraError("there is nothing to train on: no example is left; look at what was refused and why")
@@ -107,9 +110,11 @@ class ShuffledLoader:
         for source, held in zip(self._sources, self._sizes, strict=True):
             if len(source) != len(held) or not len(held) or held.min() < 1:
                 raise LavraError("every example to train on needs a size of at least 1")
-        self.fingerprint = digest(
-            [seed, shuffle, batch_tokens, self._weights, [[len(s), int(s.sum()), _sum(s)] for s in self._sizes]]
-        )
+        if times is not None and (len(times) != len(examples) or not (times > 0).all()):
+            raise LavraError("every example to train on needs a positive number of times that it is drawn")
+        self._times = None if times is None or (times == 1).all() else np.asarray(times, np.float64)
+        said = [seed, shuffle, batch_tokens, self._weights, [[len(s), int(s.sum()), _sum(s)] for s in self._sizes]]
+        self.fingerprint = digest(said if self._times is None else [*said, self._times.tolist()])
         self._epoch = self._step = 0
         self._planned: tuple[int, _Epoch] | None = None
 
@@ -127,7 +132,7 @@ class ShuffledLoader:
         return sum(int(held[epoch.indices[epoch.sources == number]].sum()) for number, held in enumerate(self._sizes))
 
     def next_step(self, rank: int = 0, ranks: int = 1) -> list[MicroBatch]:
-        if self._step >= len(self._plan(self._epoch)):
+        while self._step >= len(self._plan(self._epoch)):
             self._epoch, self._step = self._epoch + 1, 0
         step = self._plan(self._epoch)[self._step]
         self._step += 1
@@ -166,23 +171,35 @@ class ShuffledLoader:
         return self._planned[1]
 
     def _order(self, epoch: int) -> list[tuple[int, Indices]]:
-        main = np.arange(len(self._sources[0]))
+        main = np.arange(len(self._sources[0])) if self._times is None else self._drawn(epoch, self._times)
         if self.shuffle:
-            main = _random(self.seed, epoch, 0).permutation(len(main))
+            main = main[_random(self.seed, epoch, 0).permutation(len(main))]
         found = [(0, main)]
-        tokens = int(self._sizes[0].sum())
+        tokens = int((self._sizes[0] if self._times is None else self._sizes[0] * self._times).sum())
         for source in range(1, len(self._sources)):
             found.append((source, self._beside(source, epoch, round(tokens * self._weights[source]))))
         return found
 
     def _beside(self, source: int, epoch: int, wanted: int) -> Indices:
         """The examples whose tokens are the ``epoch``-th ``wanted`` ones of the source's endless shuffle."""
-        sizes = self._sizes[source]
+        return self._endless(self._sizes[source], wanted * epoch, wanted * (epoch + 1), source)
+
+    def _drawn(self, epoch: int, times: npt.NDArray[np.float64]) -> Indices:
+        """The main examples of an epoch: of those drawn equally often, the next ones of an endless shuffle of them."""
+        found = []
+        for number, value in enumerate(np.unique(times), 1):
+            members = np.flatnonzero(times == value)
+            sizes = self._sizes[0][members]
+            first, last = (round(value * int(sizes.sum()) * end) for end in (epoch, epoch + 1))
+            found.append(members[self._endless(sizes, first, last, -number)])
+        return np.concatenate(found)
+
+    def _endless(self, sizes: Indices, first: int, last: int, stream: int) -> Indices:
+        """What begins between the tokens ``first`` and ``last`` of one shuffle of ``sizes`` after another."""
         total = int(sizes.sum())
-        first, last = wanted * epoch, wanted * (epoch + 1)
         found = []
         for turn in range(first // total, max(first, last - 1) // total + 1):
-            order = _random(self.seed, turn, source).permutation(len(sizes))
+            order = _random(self.seed, turn, stream).permutation(len(sizes))
             begins = turn * total + np.cumsum(sizes[order]) - sizes[order]
             found.append(order[(begins >= first) & (begins < last)])
         return np.concatenate(found)
@@ -246,7 +263,7 @@ def _deal(items: list[tuple[int, Any]], ranks: int) -> list[list[tuple[int, Any]
 
 
 def _random(seed: int, turn: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, turn, stream])))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, turn, stream % (1 << 32)])))
 
 
 def _sum(sizes: Indices) -> int:

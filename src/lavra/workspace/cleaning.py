@@ -119,6 +119,8 @@ def clean(
             raise LavraError(f"{artifact.id} is no corpus that could be read: give a corpus of the store.")
     settings.rule_sets()
     recipe = {**json.loads(json.dumps(asdict(settings))), "cleaner": CLEANER}
+    if settings.balance is not None:
+        recipe["parts"] = 1  # without them a corpus was balanced that nothing could be trained on by
     inputs = {"corpus": source.id, **{f"against {other.id}": other.id for other in others.values()}}
     if settings.classifier is not None:
         inputs["classifier"] = recipe["classifier"] = Path(settings.classifier).name

@@ -90,15 +90,18 @@ def clean_corpus(
 def _representation(out: Path, settings: Cleaning) -> tuple[dict[str, Any], dict[str, float]]:
     """What the documents that stay are made of, and the weights that balance it, where that is set."""
     from lavra.corpus.representation.counting import count, terms
-    from lavra.corpus.representation.topics import topics
+    from lavra.corpus.representation.parts import write_parts
+    from lavra.corpus.representation.topics import find_topics
     from lavra.corpus.representation.weighing import mixture
 
     found, texts, sizes = count(load_documents(out))
-    found.topics = topics(texts, sizes)
+    clusters = find_topics(texts, sizes)
+    found.topics = clusters.sizes
     values = asdict(found)
     values["references"] = {kind: groups["reference"] for kind, groups in terms()["people"].items()}
     if settings.balance is None:
         return values, {}
+    write_parts(out, settings.balance, clusters.assign)
     return values, mixture({name: size for name, (_, size) in values[settings.balance].items()}, settings.balance_alpha)
 
 

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from lavra.corpus.document import Document
 
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+WORD = r"[^\W\d_]+(?:-[^\W\d_]+)*"
+_WORD = re.compile(WORD)
 _MARKERS = 2
 _AHEAD = 2.0
 """How many times as many markers of one dialect than of the other a document needs."""
@@ -74,8 +75,8 @@ def count(
         ):
             _add(table, key, size)
         words = Counter(word.lower() for word in _WORD.findall(document.text))
-        if document.language in terms()["dialects"]:
-            _add(out.dialects, dialect_of(words, document.language) or f"{document.language}, not told", size)
+        if dialect := dialect_name(words, document.language):
+            _add(out.dialects, dialect, size)
         _mention(mentions, words, document.language)
         if seen % step == 0:
             texts.append(document.text[:4_000])
@@ -100,6 +101,13 @@ def dialect_of(words: Mapping[str, int], language: str) -> str | None:
         return None
     (best, most), *others = sorted(marks.items(), key=lambda item: -item[1])
     return best if most >= _MARKERS and most >= _AHEAD * max((n for _, n in others), default=0) else None
+
+
+def dialect_name(words: Mapping[str, int], language: str) -> str:
+    """As a report names a document's dialect; "" in a language without any."""
+    if language not in terms()["dialects"]:
+        return ""
+    return dialect_of(words, language) or f"{language}, not told"
 
 
 def source_of(document: Document) -> str:

@@ -18,11 +18,13 @@ import numpy as np
 from lavra.corpus.document import Document
 from lavra.corpus.examples import Conversation, Pair, Problem, Text, read_examples
 from lavra.corpus.examples import Example as Written
+from lavra.corpus.representation.parts import Share
 from lavra.errors import LavraError
 from lavra.objectives.packing import Example, PackedRows, Row, cut, make_row
 from lavra.store import Artifact
 from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text
 from lavra.tokens.tokenizer import Tokenizer
+from lavra.workspace.tuning.mixing import WeightedRows, as_figures, parts_of
 
 if TYPE_CHECKING:
     from lavra.workspace.tuning.settings import Sources, TuneSettings
@@ -32,19 +34,23 @@ _LEAST_ROW = 512
 """Rows are no shorter, so that short examples fill them up."""
 _FEWEST_HELD = 20
 """Examples below which none is held out: neither part would be worth anything."""
+_AS_IT_IS = Share("", 1.0)
 _MOST_OLD = 128
 """Texts by which EWC weighs the weights. A pass each; the mean over some dozens hardly changes any more."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tokenised example; ``group``: what is never split between training and validation."""
+    """A tokenised example; ``group``: what is never split between training and validation; ``part`` of its corpus'
+    mixture, and how many ``times`` an epoch draws it."""
 
     labelled: Labelled
     source: str
     group: str
     written: Written | None = None
     """What it was made of; None for a document's piece."""
+    part: str = ""
+    times: float = 1.0
 
     @property
     def tokens(self) -> int:
@@ -87,7 +93,7 @@ class TuneData:
     loaded: Loaded
     training: list[Encoded]
     validation: list[Encoded]
-    rows: PackedRows
+    rows: PackedRows | WeightedRows
     held: PackedRows | None
     replay: tuple[tuple[PackedRows, float], ...]
     length: int
@@ -137,8 +143,7 @@ def encode(written: Written, tokenizer: Tokenizer, learn: Learn) -> list[Labelle
 def load_texts(workspace: Workspace, sources: Sources, tokenizer: Tokenizer, length: int) -> Loaded:
     """Documents, each a stream that is cut where a row ends."""
     loaded = Loaded()
-    documents = _documents(workspace, sources, loaded)
-    for document in documents:
+    for document, share in _documents(workspace, sources, loaded):
         if not {*document.roles} & {*sources.roles}:
             loaded.hidden += 1
             continue
@@ -149,7 +154,9 @@ def load_texts(workspace: Workspace, sources: Sources, tokenizer: Tokenizer, len
             assert piece.weights is not None
             if piece.places > 0:
                 labels = Labelled(np.asarray(piece.ids), np.asarray(piece.weights))
-                loaded.examples.append(Encoded(labels, document.source, document.source))
+                loaded.examples.append(
+                    Encoded(labels, document.source, document.source, part=share.part, times=share.times)
+                )
         loaded.formats["documents"] = loaded.formats.get("documents", 0) + 1
     if not loaded.examples:
         hidden = f"; {loaded.hidden} may not be read by {', '.join(sources.roles)} (--role)" if loaded.hidden else ""
@@ -157,19 +164,21 @@ def load_texts(workspace: Workspace, sources: Sources, tokenizer: Tokenizer, len
     return loaded
 
 
-def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterator[Document]:
+def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterator[tuple[Document, Share]]:
     from lavra.corpus.fingerprint import fingerprint
     from lavra.corpus.ingest import build_corpus, load_documents
+    from lavra.corpus.representation.parts import read_shares
 
     if sources.corpus:
         corpus = workspace.corpus()
         if corpus is None:
             raise LavraError("the workspace has no documents yet: run `lavra ingest FOLDER`, or give --text FOLDER.")
-        yield from load_documents(corpus.path)
+        yield from ((document, _AS_IT_IS) for document in load_documents(corpus.path))
     named = named_corpora(workspace, sources.texts)
     for path, artifact in named.items():
         loaded.hashes[str(path)] = artifact.id
-        yield from load_documents(artifact.path)
+        shares = read_shares(artifact.path) if sources.mixture else {}
+        yield from ((document, shares.get(document.id, _AS_IT_IS)) for document in load_documents(artifact.path))
     paths = [path for path in sources.texts if path not in named]
     if not paths:
         return
@@ -180,7 +189,7 @@ def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterat
         loaded.hashes[str(path)] = fingerprint(path, reading)
     with tempfile.TemporaryDirectory(dir=workspace.store.drafts, prefix="0-texts-") as made:
         build_corpus(paths, reading, Path(made))
-        yield from load_documents(Path(made))
+        yield from ((document, _AS_IT_IS) for document in load_documents(Path(made)))
 
 
 def named_corpora(workspace: Workspace, texts: Sequence[Path]) -> dict[Path, Artifact]:
@@ -265,7 +274,7 @@ def prepare(
         loaded=loaded,
         training=training,
         validation=validation,
-        rows=pack(training, length),
+        rows=pack_by_times(training, length),
         held=pack(validation, length) if validation else None,
         replay=tuple((pack(examples, length), weight) for examples, weight in replay),
         length=length,
@@ -350,6 +359,14 @@ def pack(examples: Sequence[Encoded], length: int) -> PackedRows:
     return PackedRows(rows, length)
 
 
+def pack_by_times(examples: Sequence[Encoded], length: int) -> PackedRows | WeightedRows:
+    """As :func:`pack`, where some are drawn more often than others."""
+    if all(example.times == 1 for example in examples):
+        return pack(examples, length)
+    rows = [Example(e.labelled.ids, e.labelled.weights, number) for number, e in enumerate(examples)]
+    return WeightedRows(rows, [example.times for example in examples], length)
+
+
 def as_facts(loaded: Loaded, data: TuneData) -> dict[str, Any]:
     """For the report and the manifest."""
     return {
@@ -358,4 +375,4 @@ def as_facts(loaded: Loaded, data: TuneData) -> dict[str, Any]:
         "tokens": sum(e.tokens for e in data.training),
         "learned": sum(e.labelled.learned for e in data.training),
         "left out": len(loaded.problems),
-    }
+    } | ({"mixture": as_figures(parts)} if (parts := parts_of(data.training)) else {})

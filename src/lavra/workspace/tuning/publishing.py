@@ -24,6 +24,7 @@ from lavra.workspace.runs import keep, licence_of, reference_of
 from lavra.workspace.tuning.base import Base, Prepared
 from lavra.workspace.tuning.interpolating import FILE, PICTURE, Mixed
 from lavra.workspace.tuning.measure import GENERAL, LOSS, MEASURES, TASKS_LOSS, TASKS_RIGHT
+from lavra.workspace.tuning.mixing import as_figures, parts_of
 
 if TYPE_CHECKING:
     from lavra.workspace.tuning.run import Job
@@ -119,6 +120,8 @@ def figures(job: Job, outcome: Outcome) -> dict[str, Any]:
         "held_out_examples": len(job.data.validation),
         "tasks_count": len(job.measured.tasks),
     }
+    if parts := parts_of(job.data.training):
+        found["mixture"] = as_figures(parts)
     for when, measured in (("before", outcome.before), ("after", outcome.after)):
         for name, value in measured.items():
             if name != "perplexity":  # the loss says it

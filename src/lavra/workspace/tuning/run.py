@@ -30,6 +30,7 @@ from lavra.workspace.tuning.data import TuneData, as_facts, named_corpora, prepa
 from lavra.workspace.tuning.general import general_text
 from lavra.workspace.tuning.interpolating import go_back
 from lavra.workspace.tuning.measure import Measure, Measured
+from lavra.workspace.tuning.mixing import WeightedRows, parts_of
 from lavra.workspace.tuning.objective import make_objective
 from lavra.workspace.tuning.publishing import CHECKS, Outcome, publish
 from lavra.workspace.tuning.settings import VIRTUAL, Sources, TuneSettings
@@ -104,7 +105,13 @@ class Job:
             "training": self.training.recipe | {"micro_tokens": None, "checkpointing": False},
             "context": self.base.context,
             "merge": self.merge,
-        } | ({"stretched": RULE} if self.base.stretched else {})
+        } | self._added
+
+    @property
+    def _added(self) -> dict[str, Any]:
+        """What only some runs have: a context made longer, and parts that are not all drawn alike."""
+        times = sorted([part.name, part.times] for part in parts_of(self.data.training))
+        return ({"stretched": RULE} if self.base.stretched else {}) | ({"mixture": times} if times else {})
 
     @property
     def run(self) -> Path:
@@ -214,6 +221,7 @@ def make_loader(job: Job) -> ShuffledLoader:
         micro_tokens=micro,
         seed=job.settings.seed,
         beside=beside,
+        times=job.data.rows.times if isinstance(job.data.rows, WeightedRows) else None,
     )
 
 

@@ -169,7 +169,8 @@ class Sources:
     corpus (``corpus``), as far as one of ``roles`` may read them; ``replay``: files of examples with their weight, in
     tokens for each token of the rest; ``old``: files of examples or texts of what is not to be forgotten, for EWC, by
     default those of ``replay``; ``validation``: a file held out; ``general`` and ``tasks``: a text file, and a file of
-    tasks, on which forgetting is measured, Lavra's own by default."""
+    tasks, on which forgetting is measured, Lavra's own by default; ``mixture``: documents of a cleaned corpus are drawn
+    by its weights, where it has any."""
 
     data: tuple[Path, ...] = ()
     texts: tuple[Path, ...] = ()
@@ -180,6 +181,7 @@ class Sources:
     validation: Path | None = None
     general: Path | None = None
     tasks: Path | None = None
+    mixture: bool = True
 
     def __post_init__(self) -> None:
         if not (self.data or self.texts or self.corpus):
