@@ -62,11 +62,28 @@ def test_clean_explain_and_diff(lavra: Callable[..., str], tmp_path: Path) -> No
     assert "clean" in {path.name for path in (tmp_path / ".lavra" / "refs").iterdir()}
 
 
+def test_repeated_paragraphs_go_where_that_is_asked_for(lavra: Callable[..., str], tmp_path: Path) -> None:
+    notice = "Este documento foi emitido eletronicamente e dispensa assinatura, nos termos do regulamento em vigor."
+    for name in ("ata.md", "aviso.md"):
+        (tmp_path / "docs" / name).write_text(f"{PAGES[name]}\n{notice}\n", encoding="utf-8")
+    lavra("ingest", str(tmp_path / "docs"), "--licence", "CC0-1.0")
+    assert "taken out" not in lavra("corpus", "clean")
+    said = lavra("corpus", "clean", "--with", "paragraphs")
+    assert "1 of 4 paragraphs (0.00 MB) taken out, because another document keeps them; documents shortened: 1" in said
+    each = {
+        name: lavra("corpus", "explain", str(tmp_path / "docs" / name), "--with", "paragraphs")
+        for name in ("ata.md", "aviso.md")
+    }
+    assert "kept by others, such as docs/ata.md: taken out" in each["aviso.md"]
+    assert "none of its 2 paragraphs is kept by another document" in each["ata.md"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("corpus", "clean"), "run `lavra ingest FOLDER` first"),
         (("corpus", "clean", "--without", "polish"), "no stage 'polish'"),
+        (("corpus", "clean", "--with", "polish"), "no stage 'polish'"),
         (("corpus", "clean", "--unlicensed", "perhaps"), "keep, drop"),
         (("corpus", "clean", "--evaluation-set", "enem"), "takes NAME=FILE"),
         (("corpus", "explain", "/nowhere.md"), "/nowhere.md does not exist"),

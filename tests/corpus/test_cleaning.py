@@ -201,10 +201,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from lavra.corpus.cleaning import run
-from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.cleaning.settings import STAGES, Cleaning
 run._SHARD_BYTES = 1
 place = Path(sys.argv[1])
-done = run.clean_corpus(place / "source", place / sys.argv[2], Cleaning(unlicensed="keep"), place / sys.argv[3],
+done = run.clean_corpus(place / "source", place / sys.argv[2],
+    Cleaning(unlicensed="keep", stages=STAGES), place / sys.argv[3],
     progress=lambda at, of, what: (print(at, flush=True), sys.argv[4] == str(at) and __import__("os")._exit(9)))
 """
 
@@ -216,7 +217,10 @@ def _many(place: Path, count: int = 240) -> None:
     try:
         corpus(
             place / "source",
-            [document(f"{i}.md", prose(i) + f" Ata número {i}: {chr(97 + i % 26) * 3}.") for i in range(count)],
+            [
+                document(f"{i}.md", prose(i) + f" Ata {i}: {chr(97 + i % 26) * 3}." + f"\n\n{CLAUSE}" * (i % 5 == 0))
+                for i in range(count)
+            ],
         )
     finally:
         storage._GROUP_ROWS = kept
@@ -283,6 +287,105 @@ def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path
     summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "to be filled in by the provider" in summary
     assert "documents without a licence are kept, by the policy" in summary
+
+
+CLAUSE = "As partes elegem o foro da comarca de Lisboa para dirimir qualquer litígio emergente do presente contrato."
+OTHER = "O prazo de pagamento é de trinta dias a contar da receção da fatura, sob pena de juros à taxa legal em vigor."
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> Path:
+    """Documents that share paragraphs; a paragraph of few words; one document that is nothing but what others have."""
+    return corpus(
+        tmp_path / "source",
+        [
+            document("one.md", f"# Título\n\n{CLAUSE}\n\n{prose(0)}", modified="2020-01-01T00:00:00Z"),
+            document("two.md", f"# Título\n\n{prose(1)}\n\n{CLAUSE}\n\n{OTHER}\n", modified="2024-01-01T00:00:00Z"),
+            document("three.md", f"{OTHER}\n\n# Título\n\n  {prose(2)}", modified="2022-01-01T00:00:00Z"),
+            document("board.md", f"{CLAUSE}\n\n{prose(3)}", roles=("board",)),
+            document("torso.md", f"{OTHER}\n\n{CLAUSE.replace(' do ', chr(10) + 'do ')}\n\nFim.", licence="MIT"),
+        ],
+    )
+
+
+ONLY = ("paragraphs",)
+
+
+def test_a_paragraph_stays_in_one_document_for_each_circle_of_readers(contracts: Path, tmp_path: Path) -> None:
+    kept, report, dropped = cleaned(contracts, tmp_path, stages=ONLY)
+    assert {name: each.text for name, each in kept.items()} == {
+        "one.md": f"# Título\n\n{prose(0)}",
+        "two.md": f"# Título\n\n{prose(1)}\n\n{CLAUSE}\n\n{OTHER}\n",  # the longest keeps what it shares
+        "three.md": f"# Título\n\n  {prose(2)}",
+        "board.md": f"{CLAUSE}\n\n{prose(3)}",  # who reads it cannot read the other
+    }
+    share = len((CLAUSE + OTHER).encode()) / len(f"{CLAUSE}\n\n{OTHER}\n\nFim.".encode())
+    assert dropped == {"torso.md": f"{share:.0%} of it stands in other documents, most in docs/two.md"}
+    assert report.paragraphs == {
+        "paragraphs": 2,
+        "bytes": len((CLAUSE + OTHER).encode()),
+        "documents": 2,
+        "of": 11,
+    }
+    assert "2 of 11 paragraphs" in report.markdown()
+    assert kept["one.md"].hash == hashlib.sha256(kept["one.md"].text.encode()).hexdigest()
+    stage = {each.name: each for each in report.stages}["paragraphs"]
+    assert (stage.documents_in, stage.documents_dropped) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keepers"),
+    [
+        ({"keep": "newest"}, {"two.md", "board.md"}),
+        ({"keep": "licence"}, {"two.md", "board.md"}),
+        ({"paragraph_words": 40}, {"one.md", "two.md", "board.md", "torso.md"}),
+        ({"paragraph_left": 0.01, "keep": "newest"}, {"two.md", "board.md"}),
+    ],
+)
+def test_who_keeps_a_paragraph_is_settled_by_settings(
+    contracts: Path, tmp_path: Path, changes: dict[str, object], keepers: set[str]
+) -> None:
+    kept, _, _ = cleaned(contracts, tmp_path, stages=ONLY, **changes)
+    assert {name for name, each in kept.items() if CLAUSE.split()[-1] in each.text} == keepers
+
+
+def test_no_paragraph_is_lost_with_a_document_that_goes(tmp_path: Path) -> None:
+    source = corpus(
+        tmp_path / "source",
+        [
+            document("newest.md", f"{CLAUSE}\n\n{OTHER}\n\nFim.", modified="2025-01-01T00:00:00Z"),
+            document("middle.md", f"{prose(0)}\n\n{CLAUSE}", modified="2026-01-01T00:00:00Z"),
+            document("oldest.md", f"{prose(1)}\n\n{OTHER}", modified="2019-01-01T00:00:00Z"),
+        ],
+    )
+    for left, torso in ((0.6, "newest.md"), (0.3, None)):
+        kept, _, dropped = cleaned(source, tmp_path, stages=ONLY, keep="newest", paragraph_left=left)
+        together = "".join(each.text for each in kept.values())
+        assert set(dropped) == ({torso} if torso else set())
+        for paragraph in (CLAUSE, OTHER, prose(0), prose(1)):
+            assert together.count(paragraph) == 1
+
+
+def test_of_equal_texts_the_newest_stays_where_that_is_asked_for(tmp_path: Path) -> None:
+    years = ("2020", "2024", "2022")
+    source = corpus(
+        tmp_path / "source",
+        [document(f"{year}.md", prose(0), modified=f"{year}-01-01T00:00:00Z") for year in years],
+    )
+    for keep, stays in (("longest", "2020.md"), ("newest", "2024.md")):
+        kept, _, _ = cleaned(source, tmp_path, stages=("exact",), keep=keep)
+        assert set(kept) == {stays}
+
+
+def test_places_move_when_a_paragraph_goes(tmp_path: Path) -> None:
+    text = f"{CLAUSE}\n\nTítulo\n\n{prose(1)}"
+    start = text.index("Título")
+    spans = (Span("table", 0, len(CLAUSE)), Span("heading", start, start + 6, "Título", 1))
+    longer = document("longer.md", f"{CLAUSE}\n\n{prose(0)} {prose(2)}")
+    source = corpus(tmp_path / "source", [document("a.md", text, spans=spans), longer])
+    kept, _, _ = cleaned(source, tmp_path, stages=ONLY)
+    there = kept["a.md"]
+    assert [(span.kind, there.text[span.start : span.end]) for span in there.spans] == [("heading", "Título")]
 
 
 def text_bytes(tmp_path: Path) -> int:

@@ -22,6 +22,9 @@ corpus_app = typer.Typer(
 _SHOWN = 20
 
 WithoutOption = Annotated[list[str] | None, typer.Option("--without", help="A stage to leave out; repeat for several.")]
+WithOption = Annotated[
+    list[str] | None, typer.Option("--with", help="A stage that is off by default, such as paragraphs; repeat.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--evaluation-set", help="NAME=FILE: documents that hold one of its items are dropped; repeat."),
@@ -42,6 +45,7 @@ def clean(
         list[str] | None, typer.Option("--against", help="A corpus whose near-duplicates are dropped here; repeat.")
     ] = None,
     without: WithoutOption = None,
+    with_: WithOption = None,
     evaluation_set: SetOption = None,
     unlicensed: UnlicensedOption = None,
     personal: PersonalOption = None,
@@ -53,7 +57,7 @@ def clean(
     from lavra.workspace import cleaning
 
     here = open_workspace(workspace)
-    settings = _settings(here, without, evaluation_set, unlicensed, personal)
+    settings = _settings(here, without, with_, evaluation_set, unlicensed, personal)
     with progress() as report:
         done = cleaning.clean(here, settings, corpus=corpus, against=against or (), name=name, progress=report)
     if as_json:
@@ -68,6 +72,8 @@ def clean(
         if stage.documents_dropped:
             common = ", ".join(f"{reason} {count:,}" for reason, count in list(stage.reasons.items())[:4])
             print(f"  {stage.name:14} dropped {stage.documents_dropped:,} ({common})")
+    if said.paragraphs:
+        print(f"  paragraphs     {said.said_of_paragraphs()}")
     if said.personal:
         found = ", ".join(f"{count:,} {kind}" for kind, count in said.personal.items())
         done_to = {"replace": "replaced", "drop": "their documents dropped", "report": "reported"}[settings.personal]
@@ -128,6 +134,7 @@ def diff(
 def explain(
     file: Annotated[Path, typer.Argument(help="A file that `lavra ingest` could read.")],
     without: WithoutOption = None,
+    with_: WithOption = None,
     evaluation_set: SetOption = None,
     unlicensed: UnlicensedOption = None,
     personal: PersonalOption = None,
@@ -135,7 +142,7 @@ def explain(
 ) -> None:
     """Say for one file what every stage of a cleaning makes of it."""
     here = open_workspace(workspace)
-    show_explained(here, file, _settings(here, without, evaluation_set, unlicensed, personal))
+    show_explained(here, file, _settings(here, without, with_, evaluation_set, unlicensed, personal))
 
 
 def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None, **flags: object) -> None:
@@ -149,7 +156,12 @@ def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None
 
 
 def _settings(
-    here: Workspace, without: list[str] | None, sets: list[str] | None, unlicensed: str | None, personal: str | None
+    here: Workspace,
+    without: list[str] | None,
+    with_: list[str] | None,
+    sets: list[str] | None,
+    unlicensed: str | None,
+    personal: str | None,
 ) -> Cleaning:
     """``[corpus]`` of lavra.toml with the flags on top."""
     from lavra.corpus.cleaning.settings import STAGES
@@ -164,10 +176,11 @@ def _settings(
             if value not in known:
                 raise LavraError(f"--{name} is one of {', '.join(known)}, not {value!r}.")
             flags[name] = value
-    if without:
-        if unknown := [stage for stage in without if stage not in STAGES]:
+    if without or with_:
+        if unknown := [stage for stage in (*(without or ()), *(with_ or ())) if stage not in STAGES]:
             raise LavraError(f"there is no stage {unknown[0]!r}: choose from {', '.join(STAGES)}.")
-        flags["stages"] = tuple(stage for stage in here.settings.corpus.stages if stage not in without)
+        on = {*here.settings.corpus.stages, *(with_ or ())} - {*(without or ())}
+        flags["stages"] = tuple(stage for stage in STAGES if stage in on)
     if sets:
         named = dict(here.settings.corpus.evaluation_sets)
         for given in sets:

@@ -72,6 +72,8 @@ class CorpusSection(Section):
     rows: int = Field(default=6, ge=1)
     similarity: float = Field(default=0.8, gt=0, le=1)
     keep: Literal["longest", "newest", "licence"] = "longest"
+    paragraph_words: int = Field(default=10, ge=1)
+    paragraph_left: float = Field(default=0.3, gt=0, le=1)
     evaluation_sets: dict[str, str] = {}
     overlap: int = Field(default=13, ge=1)
     contaminated: Literal["drop", "flag"] = "drop"
@@ -203,7 +205,7 @@ name = {{name}}
 
 [corpus]
 # What `lavra corpus clean` does to documents before a model is trained on them.
-# stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"]
+# stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"]  # "paragraphs"
 # licences = ["*"]                 # that may be trained on; "CC-*" stands for all that begin so
 # unlicensed = "drop"              # documents that state no licence; or "keep"
 # opt_outs = "drop"                # documents whose owner opted out of training; or "keep"
@@ -220,6 +222,8 @@ name = {{name}}
 # rows = 6
 # similarity = 0.8
 # keep = "longest"                 # of near-duplicates; or "newest", "licence"
+# paragraph_words = 10             # the stage "paragraphs": those of so many words are looked for in other documents
+# paragraph_left = 0.3             # share of a document that has to stay of it
 # evaluation_sets = {{ exam = "exam.jsonl" }}                    # documents that hold an item of these are dropped
 # overlap = 13                     # words in a row that are shared with an item
 # contaminated = "drop"            # or "flag"

@@ -21,7 +21,7 @@ import numpy as np
 from lavra.corpus.cleaning.settings import Cleaning
 from lavra.corpus.document import Span
 
-TIMED = ("normalise", "language", "quality", "personal", "near", "contamination")
+TIMED = ("normalise", "language", "quality", "personal", "near", "contamination", "paragraphs")
 
 
 @cache
@@ -44,6 +44,9 @@ def result_type() -> Any:
             ("keys", pa.list_(pa.uint64())),
             ("overlaps", pa.int32()),
             ("overlapped", pa.string()),
+            ("size", pa.int64()),
+            ("paragraphs", pa.list_(pa.uint64())),
+            ("paragraph_sizes", pa.list_(pa.int64())),
             ("seconds", pa.list_(pa.float32())),
         ]
     )
@@ -97,6 +100,11 @@ def treat(texts: Any, spans: Any, formats: Any, stated: Any, settings: Cleaning,
     with clock.of("contamination"):
         if settings.has("contamination") and watched is not None and watched.names:
             overlaps, overlapped = _overlaps(column, watched)
+    nothing = pa.array([[] for _ in raw], pa.list_(pa.uint64()))
+    hashes, sizes = nothing, nothing.cast(pa.list_(pa.int64()))
+    with clock.of("paragraphs"):
+        if settings.has("paragraphs"):
+            hashes, sizes = _paragraphs(column, settings)
     seconds = [list(clock.seconds.values())] + [[] for _ in raw[1:]]
     values = (
         column,
@@ -110,6 +118,9 @@ def treat(texts: Any, spans: Any, formats: Any, stated: Any, settings: Cleaning,
         keys,
         overlaps,
         overlapped,
+        pa.compute.binary_length(column),
+        hashes,
+        sizes,
         seconds if raw else [],
     )
     kind = result_type()
@@ -216,6 +227,18 @@ def _keys(column: Any, settings: Cleaning) -> Any:
     keys = band_keys(offsets, data, n=settings.shingle_words, bands=settings.bands, rows=settings.rows)
     ends = pa.array(np.arange(0, keys.size + 1, settings.bands), pa.int32())
     return pa.ListArray.from_arrays(ends, pa.array(keys.reshape(-1), pa.uint64()))
+
+
+def _paragraphs(column: Any, settings: Cleaning) -> tuple[Any, Any]:
+    """Hashes and bytes of the paragraphs of each text."""
+    import pyarrow as pa
+
+    from lavra.corpus.duplicates.paragraphs import paragraphs
+    from lavra.corpus.quality.batch import buffers
+
+    hashes, sizes, _, _, ends = paragraphs(*buffers(column), words=settings.paragraph_words)
+    places = pa.array(ends, pa.int32())
+    return pa.ListArray.from_arrays(places, pa.array(hashes)), pa.ListArray.from_arrays(places, pa.array(sizes))
 
 
 def _overlaps(column: Any, watched: Any) -> tuple[list[int], list[Any]]:

@@ -39,6 +39,14 @@ class Facts:
     modified: list[str | None]
     opted_out: list[str | None] = field(default_factory=list)
     """The opt-out that each document carries; empty where nobody looked."""
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(N,) bytes of the texts as they would be written; ``characters`` are those of the texts as they were read."""
+    paragraphs: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """(P,) hashes of all paragraphs, document by document; none where nobody looked."""
+    paragraph_sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(P,) bytes of each."""
+    paragraph_ends: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    """(N + 1,) where each document's begin."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -65,6 +73,8 @@ class Decision:
     """Why, in one sentence."""
     clusters: dict[str, list[str]] = field(default_factory=dict)
     """Sources of the near-duplicates of each document that stays for a cluster."""
+    cut: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    """(P,) paragraphs that go from documents that stay, because another document keeps them."""
 
     @property
     def stays(self) -> NDArray[np.bool_]:
@@ -111,12 +121,12 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
     if settings.has("exact"):
         first: dict[tuple[bytes, tuple[str, ...]], int] = {}
         same: dict[int, int] = {}
-        for row in everyone:
+        for row in in_order(_preference(facts, settings)[:-1], len(facts)):  # of equal texts none is the longest
             if not stage[row]:
                 known = first.setdefault((facts.hashes[row], facts.roles[row]), row)
                 if known != row:
                     same[row] = known
-        drop(list(same), "exact", lambda row: f"it has the same text as {facts.sources[same[row]]}")
+        drop(sorted(same), "exact", lambda row: f"it has the same text as {facts.sources[same[row]]}")
     clusters: dict[str, list[str]] = {}
     if settings.has("near"):
         chosen, similarity = _near(facts, settings, fetch, np.array([not name for name in stage], bool), old)
@@ -131,8 +141,49 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
     if settings.has("contamination") and settings.contaminated == "drop":
         held = [row for row in everyone if facts.overlapped[row]]
         drop(held, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
+    cut = np.zeros(len(facts.paragraphs), bool)
+    if settings.has("paragraphs"):
+        open_ = np.array([not name for name in stage], bool)
+        kept_by, thin = paragraphs_kept(facts, settings, open_)
+        drop(np.flatnonzero(thin).tolist(), "paragraphs", lambda row: _thin(facts, kept_by, row))
+        cut = (kept_by >= 0) & np.repeat(open_ & ~thin, np.diff(facts.paragraph_ends))
     assert set(filter(None, stage)) <= set(STAGES)
-    return Decision(stage, reason, clusters)
+    return Decision(stage, reason, clusters, cut)
+
+
+def paragraphs_kept(
+    facts: Facts, settings: Cleaning, open_: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """`paragraphs.kept_elsewhere` among the documents that nothing else drops, by the settings' preference."""
+    from lavra.corpus.duplicates.paragraphs import kept_elsewhere
+
+    numbers: dict[tuple[str, ...], int] = {}
+    readers = np.array([numbers.setdefault(roles, len(numbers)) for roles in facts.roles], np.int64)
+    order = in_order(_preference(facts, settings), len(facts))
+    return kept_elsewhere(
+        facts.paragraphs,
+        facts.paragraph_sizes,
+        facts.paragraph_ends,
+        readers,
+        facts.sizes,
+        order[open_[order]],
+        settings.paragraph_left,
+    )
+
+
+def _thin(facts: Facts, kept_by: NDArray[np.int64], row: int) -> str:
+    """Why a document goes of which too little would stay."""
+    here = slice(facts.paragraph_ends[row], facts.paragraph_ends[row + 1])
+    owners, sizes = kept_by[here], facts.paragraph_sizes[here]
+    lost = int(sizes[owners >= 0].sum())
+    most = int(np.bincount(owners[owners >= 0], sizes[owners >= 0]).argmax())
+    return f"{lost / facts.sizes[row]:.0%} of it stands in other documents, most in {facts.sources[most]}"
+
+
+def in_order(preference: Sequence[NDArray[np.float64]], count: int) -> NDArray[np.int64]:
+    """(N,) rows, the preferred first; equal ones as they come."""
+    order: NDArray[np.int64] = np.lexsort((np.arange(count), *(-column for column in reversed(preference))))
+    return order
 
 
 def _near(

@@ -68,6 +68,8 @@ def explained(document: Document, others: Sequence[Document], settings: Cleaning
     if settings.has("contamination"):
         held = f"holds {done['overlapped']}" if done["overlapped"] else "holds no evaluation item"
         said.append(("contamination", held if watched is not None else "no evaluation sets are set"))
+    if settings.has("paragraphs"):
+        said.append(("paragraphs", _paragraphs(replace(document, text=done["text"]), others, settings)))
     return said
 
 
@@ -86,3 +88,48 @@ def _nearest(document: Document, others: Sequence[Document], settings: Cleaning)
     best = int(similarity.argmax())
     close = "a near-duplicate" if similarity[best] >= settings.similarity else "no near-duplicate"
     return f"{close}; the nearest is {near[best].source} ({similarity[best]:.0%} alike)"
+
+
+def _paragraphs(document: Document, others: Sequence[Document], settings: Cleaning) -> str:
+    """Which of its paragraphs go, if all the others stay."""
+    import pyarrow as pa
+
+    from lavra.corpus.cleaning.deciding import Facts, paragraphs_kept
+    from lavra.corpus.duplicates.paragraphs import paragraphs
+    from lavra.corpus.quality.batch import buffers
+
+    # In the corpus' order, where it stands there: the first of equals keeps what they share.
+    all_of = [document if other.source == document.source else other for other in others]
+    if document not in all_of:
+        all_of.append(document)
+    row = all_of.index(document)
+    offsets, data = buffers(pa.array([each.text for each in all_of], pa.large_string()))
+    hashes, sizes, _, _, ends = paragraphs(offsets, data, words=settings.paragraph_words)
+    count = len(all_of)
+    facts = Facts(
+        sources=[each.source for each in all_of],
+        licences=[each.licence for each in all_of],
+        languages=[each.language for each in all_of],
+        confidences=np.ones(count, np.float32),
+        broken=[[] for _ in all_of],
+        personal=np.zeros(count, np.int64),
+        hashes=[b"" for _ in all_of],
+        roles=[tuple(sorted(each.roles)) for each in all_of],
+        keys=np.zeros((count, 0), np.uint64),
+        overlapped=[None] * count,
+        characters=np.diff(offsets),
+        modified=[each.modified for each in all_of],
+        sizes=np.diff(offsets),
+        paragraphs=hashes,
+        paragraph_sizes=sizes,
+        paragraph_ends=ends,
+    )
+    kept_by, thin = paragraphs_kept(facts, settings, np.ones(count, bool))
+    here = slice(ends[row], ends[row + 1])
+    goes = kept_by[here] >= 0
+    if not goes.any():
+        return f"none of its {len(goes)} paragraphs is kept by another document"
+    share = sizes[here][goes].sum() / facts.sizes[row]
+    first = facts.sources[kept_by[here][goes][0]]
+    done = "too little would stay: dropped" if thin[row] else "taken out"
+    return f"{goes.sum()} of {len(goes)} paragraphs ({share:.0%} of it) are kept by others, such as {first}: {done}"

@@ -25,22 +25,28 @@ _NAMES = ("licence", "language", "modified", "_overlapped", "_opted_out")
 
 def facts_of(shards: Sequence[Path]) -> tuple[Facts, dict[str, Any]]:
     """What is known of every document besides its text, and the sums of what was changed, found and spent."""
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    wanted = ["source", *_NAMES, "roles", "_confidence", "_broken", "_personal", "_hash", "_keys", "_changes"]
+    wanted = [
+        *("source", *_NAMES, "roles", "_confidence", "_broken", "_personal", "_hash", "_keys", "_changes"),
+        *("_seconds", "_bytes", "_size", "_paragraphs", "_paragraph_sizes"),
+    ]
     sources: list[str] = []
     hashes: list[bytes] = []
     names: dict[str, list[Any]] = {name: [] for name in _NAMES}
     roles: list[tuple[str, ...]] = []
     broken: list[list[str]] = []
     keys: list[NDArray[np.uint64]] = []
+    paragraphs, paragraph_sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    held, sizes = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
     confidences, personal, characters = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     found: Counter[str] = Counter()
     changes: Counter[str] = Counter()
     seconds = np.zeros(len(TIMED))
     shared: dict[Any, Any] = {}
     for shard in shards:
-        table = parquet.read_table(shard, columns=[*wanted, "_seconds", "_bytes"]).combine_chunks()
+        table = parquet.read_table(shard, columns=wanted).combine_chunks()
         if not len(table):
             continue
         sources += table["source"].to_pylist()
@@ -55,6 +61,10 @@ def facts_of(shards: Sequence[Path]) -> tuple[Facts, dict[str, Any]]:
         characters.append(table["_bytes"].to_numpy().astype(np.int64))
         keys.append(_flat(table["_keys"]).reshape(len(table), -1))
         kinds, counts, ends = _entries(table["_personal"])
+        sizes.append(table["_size"].to_numpy())
+        paragraphs.append(_flat(table["_paragraphs"]))
+        paragraph_sizes.append(_flat(table["_paragraph_sizes"]))
+        held.append(pa.compute.list_value_length(table["_paragraphs"]).to_numpy().astype(np.int64))
         personal.append(np.diff(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])[ends]))
         for kind, count in zip(kinds, counts.tolist(), strict=True):
             found[kind] += count
@@ -74,6 +84,10 @@ def facts_of(shards: Sequence[Path]) -> tuple[Facts, dict[str, Any]]:
         characters=np.concatenate(characters),
         modified=names["modified"],
         opted_out=names["_opted_out"],
+        sizes=np.concatenate(sizes),
+        paragraphs=np.concatenate(paragraphs),
+        paragraph_sizes=np.concatenate(paragraph_sizes),
+        paragraph_ends=np.cumsum(np.concatenate(held)),
     )
     spent = dict(zip(TIMED, seconds.tolist(), strict=True))
     return facts, {"personal": found, "changes": changes, "seconds": spent}

@@ -40,6 +40,8 @@ def page(report: CleaningReport) -> str:
             f"<td class='n'>{stage.seconds:,.1f}</td>{_bar(stage.documents_dropped, report.documents_in)}</tr>"
         )
     parts.append("</table>")
+    if report.paragraphs:
+        parts.append(f"<p class='note'>{report.said_of_paragraphs()}</p>")
     for stage in report.stages:
         if len(stage.reasons) > 1:
             parts.append(_counts(f"Dropped by {TITLES[stage.name].lower()}", stage.reasons))

@@ -19,6 +19,7 @@ TITLES = {
     "exact": "Exact duplicates",
     "near": "Near-duplicates",
     "contamination": "Contamination",
+    "paragraphs": "Duplicate paragraphs",
 }
 
 
@@ -53,6 +54,9 @@ class CleaningReport:
     """Documents that each step of normalising changed."""
     clusters: dict[str, list[str]] = field(default_factory=dict)
     """Near-duplicates that were dropped, by the document that stays for them."""
+    paragraphs: dict[str, int] = field(default_factory=dict)
+    """Paragraphs that were taken out because another document keeps them: how many ``paragraphs`` and ``bytes``, out of
+    how many ``documents``, and ``of`` how many in all; empty where the stage is off."""
     contaminated: dict[str, str] = field(default_factory=dict)
     """Documents that hold an evaluation item, and which."""
     representation: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +83,8 @@ class CleaningReport:
                 f"| {TITLES[stage.name]} | {stage.documents_in:,} | {stage.documents_dropped:,} | "
                 f"{stage.bytes_dropped / 1e6:,.2f} | {stage.seconds:,.1f} |"
             )
+        if self.paragraphs:
+            lines += ["", self.said_of_paragraphs()]
         for stage in self.stages:
             if stage.reasons and len(stage.reasons) > 1:
                 lines += _table(f"Dropped by {TITLES[stage.name].lower()}", stage.reasons)
@@ -102,6 +108,14 @@ class CleaningReport:
             if len(self.contaminated) > _SHOWN:
                 lines.append(f"- … and {len(self.contaminated) - _SHOWN:,} more, in report.json")
         return "\n".join(lines) + "\n"
+
+    def said_of_paragraphs(self) -> str:
+        """What was taken out of the documents that stay, in one sentence."""
+        said = self.paragraphs
+        return (
+            f"{said['paragraphs']:,} of {said['of']:,} paragraphs ({said['bytes'] / 1e6:,.2f} MB) taken out, because "
+            f"another document keeps them; documents shortened: {said['documents']:,}."
+        )
 
 
 def _table(title: str, counts: dict[str, int]) -> list[str]:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lavra.corpus.cleaning.cutting import without_paragraphs
 from lavra.corpus.cleaning.deciding import Decision, Facts, decide
 from lavra.corpus.cleaning.gathering import facts_of, old_of, shingles_of, stretches
 from lavra.corpus.cleaning.memory import hand_back
@@ -29,6 +31,12 @@ from lavra.corpus.storage import FILE_NAME, load_documents, open_corpus, schema
 DROPPED = "dropped.parquet"
 _SHARD_BYTES = 8_000_000
 """Text of a shard: what is in memory at once, several times over."""
+
+_BESIDE = (
+    *("changes", "confidence", "broken", "personal", "keys", "overlaps", "overlapped", "seconds"),
+    *("size", "paragraphs", "paragraph_sizes"),
+)
+"""What a treated document carries besides itself, until all is decided."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -75,7 +83,7 @@ def clean_corpus(
         lambda rows: shingles_of([*shards, *(other / FILE_NAME for other in others)], rows, settings.shingle_words),
         old_of(against or {}, settings) if others else None,
     )
-    _write(shards, facts, decision, out)
+    _write(shards, facts, decision, settings, out)
     hand_back()
     made_of, mixture_weights = _representation(out, settings)
     report = _report(facts, decision, tally, settings)
@@ -148,7 +156,7 @@ def _write_shard(path: Path, file: Any, groups: list[int], treat: Callable[[Any]
         table = table.set_column(
             column, pa.field(name, table.schema.field(name).type), value.cast(table.schema.field(name).type)
         )
-    for name in ("changes", "confidence", "broken", "personal", "keys", "overlaps", "overlapped", "seconds"):
+    for name in _BESIDE:
         table = table.append_column(f"_{name}", done.field(name))
     table = table.append_column("_bytes", before).append_column("_hash", done.field("hash"))
     signals = [opted_out(dict(metadata or ())) for metadata in table["metadata"].to_pylist()]
@@ -158,7 +166,7 @@ def _write_shard(path: Path, file: Any, groups: list[int], treat: Callable[[Any]
     os.replace(partial, path)
 
 
-def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> None:
+def _write(shards: list[Path], facts: Facts, decision: Decision, settings: Cleaning, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -169,6 +177,10 @@ def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> N
         for first, table in stretches(shards):
             kept = table.filter(pa.array(stays[first : first + len(table)]))
             if len(kept):
+                if decision.cut.any():
+                    kept = _cut(
+                        kept, first + np.flatnonzero(stays[first : first + len(table)]), facts, decision, settings
+                    )
                 hashes = kept["_hash"]
                 kept = kept.select(schema().names)
                 kept = kept.set_column(kept.schema.get_field_index("hash"), "hash", hashes)
@@ -186,6 +198,13 @@ def _write(shards: list[Path], facts: Facts, decision: Decision, out: Path) -> N
         }
     )
     parquet.write_table(dropped, out / DROPPED, compression="zstd")
+
+
+def _cut(table: Any, rows: NDArray[np.int64], facts: Facts, decision: Decision, settings: Cleaning) -> Any:
+    """The documents ``rows`` without the paragraphs that others keep."""
+    here = np.concatenate([np.arange(*facts.paragraph_ends[[row, row + 1]]) for row in rows])
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(facts.paragraph_ends)[rows])])
+    return without_paragraphs(table, decision.cut[here], ends, settings.paragraph_words)
 
 
 def _report(facts: Facts, decision: Decision, tally: dict[str, Any], settings: Cleaning) -> CleaningReport:
@@ -221,10 +240,22 @@ def _report(facts: Facts, decision: Decision, tally: dict[str, Any], settings: C
         personal=dict(tally["personal"].most_common()),
         changes=dict(tally["changes"].most_common()),
         clusters=decision.clusters,
+        paragraphs=_paragraphs(facts, decision) if settings.has("paragraphs") else {},
         contaminated={
             source: item for source, item in zip(facts.sources, facts.overlapped, strict=True) if item is not None
         },
     )
+
+
+def _paragraphs(facts: Facts, decision: Decision) -> dict[str, int]:
+    """What was taken out of documents that stay."""
+    rows = np.repeat(np.arange(len(facts)), np.diff(facts.paragraph_ends))[decision.cut]
+    return {
+        "paragraphs": int(decision.cut.sum()),
+        "bytes": int(facts.paragraph_sizes[decision.cut].sum()),
+        "documents": len(np.unique(rows)),
+        "of": len(facts.paragraphs),
+    }
 
 
 def _kinds(stage: str, facts: Facts, row: int, reason: str) -> list[str]:

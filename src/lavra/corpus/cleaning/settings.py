@@ -9,8 +9,12 @@ from typing import Any, Literal, cast
 from lavra.corpus.representation.weighing import PARTS
 from lavra.errors import LavraError
 
-STAGES = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination")
-"""The stages in their order. Those that drop come in this order in a report: a document is dropped by the first."""
+USUAL = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination")
+"""The stages that are on where nobody says otherwise."""
+STAGES = (*USUAL, "paragraphs")
+"""The stages in their order. Those that drop come in this order in a report: a document is dropped by the first.
+``paragraphs`` comes last, among what stays for certain: no paragraph is kept by a document that goes itself. It is off
+by default, for in an organisation's documents the same paragraph in ten contracts is part of each of them."""
 
 THRESHOLDS = {"gopher_quality.min_alpha_words": 0.5}
 """The rules' reference code counts marks as words: with the published 0.8, a tenth of Wikipedia's paragraphs and all of
@@ -23,7 +27,7 @@ Kept = Literal["longest", "newest", "licence"]
 class Cleaning:
     """The settings of one cleaning."""
 
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = USUAL
     languages: tuple[str, ...] = ("pt", "es", "en")
     other_languages: Literal["keep", "drop"] = "drop"
     """What happens to documents in none of ``languages``; those too short to tell are kept."""
@@ -47,7 +51,13 @@ class Cleaning:
     similarity: float = 0.8
     """Jaccard similarity from which two documents are near-duplicates."""
     keep: Kept = "longest"
-    """Which document of a cluster stays; where that is equal, the one that comes first."""
+    """Which document of a cluster stays, and which keeps a paragraph that several have; where that is equal, the one
+    that comes first."""
+    paragraph_words: int = 10
+    """Words of a paragraph from which it is looked for in other documents: headings and cells of tables are alike by
+    right."""
+    paragraph_left: float = 0.3
+    """Share of a document that has to stay once others keep its paragraphs; one of which less is left is dropped."""
     evaluation_sets: dict[str, str] = field(default_factory=dict)
     """Files with evaluation items, by name: documents that hold one are dropped."""
     overlap: int = 13
@@ -77,7 +87,9 @@ class Cleaning:
             raise LavraError(f"balance_alpha is between 0 (all parts alike) and 1 (as it is), not {self.balance_alpha}")
         if not 0 < self.similarity <= 1:
             raise LavraError(f"similarity is a share between 0 and 1, not {self.similarity}")
-        for name in ("shingle_words", "bands", "rows", "overlap"):
+        if not 0 < self.paragraph_left <= 1:
+            raise LavraError(f"paragraph_left is a share above 0 and at most 1, not {self.paragraph_left}")
+        for name in ("shingle_words", "bands", "rows", "overlap", "paragraph_words"):
             if getattr(self, name) < 1:
                 raise LavraError(f"{name} is 1 or more, not {getattr(self, name)}")
 
