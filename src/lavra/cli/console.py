@@ -47,6 +47,7 @@ def progress() -> Iterator[Any]:
             shown = bars
         if what not in tasks:
             tasks[what] = bars.add_task(what, total=total or None, rate="")
+        if what not in started or not done:  # a step of the same name begins again
             started[what] = time.monotonic()
         seconds = max(time.monotonic() - started[what], 1e-3)
         rate = f"{done / seconds / 1e6:.1f} MB/s" if bars is octets else f"{done / seconds:.1f}/s"
@@ -68,7 +69,8 @@ class _Lines:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        begun = self._started.setdefault(what, now)
+        begun = self._started.setdefault(what, now) if done else now
+        self._started[what] = begun
         finished = bool(total) and done >= total
         if finished and self._last.get(what) == -1:
             return
