@@ -223,6 +223,15 @@ def test_files_are_named_apart_and_read_once(tmp_path: Path) -> None:
         take_in([tmp_path / "broken.jsonl.gz"], tmp_path, Taking())
 
 
+def test_the_page_of_the_account_holds_no_markup_of_a_file(take, tmp_path: Path) -> None:
+    rows = [{"text": f"texto {n}", "label": "<script>alert(1)</script>" if n % 2 else "b|c"} for n in range(4)]
+    _, out = take(jsonl(tmp_path / "a.jsonl", *rows))
+    html = (out / "report.html").read_text("utf-8")
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "<td>b/c</td>" in html
+
+
 def test_like_reasons_are_counted_together() -> None:
     assert reason_of("nearly the same (81%)") == reason_of("nearly the same (99%)") == "nearly the same"
     assert reason_of("3 cells where the header has 2; quote") == reason_of("5 cells where the header has 2; quote")

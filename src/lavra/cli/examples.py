@@ -98,10 +98,10 @@ def check(
         print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return
     print(f"Suggestions: {len(found.suggestions):,}, on {found.rows:,} rows.")
-    if found.noise is not None and found.accuracy is not None:
+    if found.accuracy is not None:
         print(
-            f"  About {found.noise:.1%} of the labels are estimated to be wrong. Models that have not seen a row agree "
-            f"with {found.accuracy:.1%} of them: the fewer, the less their doubts mean."
+            f"  Models that have not seen a row agree with {found.accuracy:.1%} of the labels: the fewer, the less "
+            "their doubts mean."
         )
     for signal, count in found.counts.items():
         one = next(suggestion for suggestion in found.suggestions if suggestion.signal == signal)

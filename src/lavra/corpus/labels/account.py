@@ -141,7 +141,10 @@ def _cell(text: str) -> str:
 
 
 def write_account(account: Account, left: Sequence[LeftOut], out: Path) -> None:
-    """``report.json``, ``report.md`` and ``left_out.jsonl`` into ``out``."""
+    """``report.json``, ``report.md``, ``report.html`` and ``left_out.jsonl`` into ``out``."""
+    from lavra.corpus.labels.page import page
+
+    (out / "report.html").write_text(page(account.markdown()), "utf-8")
     (out / "report.json").write_text(json.dumps(asdict(account), ensure_ascii=False, indent=1) + "\n", "utf-8")
     (out / "report.md").write_text(account.markdown(), "utf-8")
     with (out / LEFT).open("w", encoding="utf-8", newline="\n") as file:

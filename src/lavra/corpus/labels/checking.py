@@ -24,8 +24,9 @@ from lavra.errors import LavraError
 
 @dataclass
 class Checked:
-    """``noise``: the estimated share of wrong labels; ``accuracy``: of the models that judged them, on rows that they
-    had not seen, against the labels as given; ``notes``: what was not looked at, and why."""
+    """``noise``: the share of wrong labels by the estimated joint, which is too high where a class has few rows (its
+    threshold is low then); ``accuracy``: of the models that judged the labels, on rows that they had not seen, against
+    the labels as given; ``notes``: what was not looked at, and why."""
 
     rows: int
     suggestions: list[Suggestion]

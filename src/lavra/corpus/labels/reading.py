@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lavra.corpus.tables import pick
 from lavra.errors import LavraError
 
 _LICENCES = ("licence", "license", "licença", "licencia")
+_LOOKED_AT = 1_000
+"""Rows of each file by which the kind of a set is told."""
 _UNKNOWN = "its fields are of no kind that is known (instructions, preferences, texts with labels)"
 
 
@@ -62,25 +65,26 @@ def read_set(paths: Sequence[Path], settings: Taking) -> Read:
     Raises LavraError for a file that cannot be read, or where there is no entry at all, naming the first reason.
     """
     names = names_of(paths)
-    given = {path: list(rows(path)) for path in paths}
-    kind = settings.kind or _kind_of_set([row for found in given.values() for row in found], settings)
-    read = Read(kind)
-    for path, found in given.items():
-        before, formats = len(read.entries), Counter[str]()
-        for row in found:
+    read = Read(
+        settings.kind or _kind_of_set([row for path in paths for row in islice(rows(path), _LOOKED_AT)], settings)
+    )
+    for path in paths:
+        before, count, formats = len(read.entries), 0, Counter[str]()
+        for row in rows(path):
+            count += 1
             where = row.source if isinstance(row, Problem) else row[0]
             origin = names[path] + where.removeprefix(str(path))
             if isinstance(row, Problem):
                 read.left.append(LeftOut(origin, "row", row.what))
                 continue
             try:
-                made, form = to_entries(row[1], kind, origin, settings)
+                made, form = to_entries(row[1], read.kind, origin, settings)
             except (Refused, Unusable) as refused:
                 read.left.append(LeftOut(origin, "row", str(refused)))
                 continue
             formats[form] += len(made)
             read.entries += made
-        read.files.append(FileRead(names[path], len(found), len(read.entries) - before, dict(formats)))
+        read.files.append(FileRead(names[path], count, len(read.entries) - before, dict(formats)))
     if not read.entries:
         why = f": {read.left[0].origin}: {read.left[0].why}" if read.left else ", they are empty"
         raise LavraError(f"there is no usable row in {', '.join(names.values())}{why}.")
