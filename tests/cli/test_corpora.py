@@ -110,10 +110,12 @@ def test_an_erased_document_is_in_no_cleaned_corpus_and_in_no_cleaning_that_was_
     assert list((tmp_path / ".lavra" / "cleaning").rglob("*.parquet"))
     lavra("corpus", "clean", "--unlicensed", "keep", "--without", "near")
     (cleaned,) = ((tmp_path / ".lavra" / "refs" / "clean").read_text().split(),)
+    (tmp_path / ".lavra" / "ingesting").mkdir()  # as an ingest leaves it that was stopped
     said = lavra("forget", "nota.md", "--yes")  # too short to stay: the cleaned corpus only names it
     assert cleaned[0] in said
     assert "still in" not in said
     assert not list((tmp_path / ".lavra" / "cleaning").rglob("*.parquet"))
+    assert not (tmp_path / ".lavra" / "ingesting").exists()
     assert not (tmp_path / ".lavra" / "artifacts" / cleaned[0] / "dropped.parquet").exists()
 
 

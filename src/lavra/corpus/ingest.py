@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from lavra.corpus.continuing import Stretches
 from lavra.corpus.document import Document
 from lavra.corpus.left_out import load_left_out
-from lavra.corpus.reading import Progress, label_roots, read_roots
+from lavra.corpus.reading import Progress, Root, label_roots, read_roots
 from lavra.corpus.report import IngestReport, load_report, write_report
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.storage import FILE_NAME, CorpusWriter, load_document, load_documents, load_rows
@@ -34,13 +35,16 @@ def build_corpus(
     out: Path,
     *,
     previous: Path | None = None,
+    work: Path | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Read ``roots`` into ``out/documents.parquet``, ``out/report.json`` and ``out/report.md``.
 
     Documents of other roots in the corpus ``previous`` are carried over; those of the same roots are replaced. Exact
     duplicates (same text for the same roles) are dropped, the first stays. The Parquet file's bytes depend on the
-    input alone. Raises `LavraError` where a root does not exist or a sources file cannot be understood.
+    input alone. ``work`` keeps what was read, for an ingest of the same files and settings that goes on where this one
+    was stopped; the caller removes it. Raises `LavraError` where a root does not exist or a sources file cannot be
+    understood.
     """
     began = time.perf_counter()
     earlier = load_report(previous) if previous is not None else None
@@ -55,8 +59,7 @@ def build_corpus(
             for document, label in load_rows(previous, lambda label: label not in replaced):
                 if tally.accept(document, carried=True):
                     writer.add(document, label)
-        # Closed here, not when it is collected: an interrupted ingest ends its workers at once.
-        with closing(read_roots(labelled, settings, ignored, progress=progress)) as items:
+        with closing(_items(labelled, settings, ignored, work, progress)) as items:
             for label, item in items:
                 if isinstance(item, Skipped):
                     tally.skip(item)
@@ -73,6 +76,26 @@ def build_corpus(
         )
     write_report(report, out)
     return report
+
+
+def _items(
+    roots: Sequence[Root], settings: ReadSettings, ignored: Counter[str], work: Path | None, progress: Progress | None
+) -> Generator[tuple[str, Document | Skipped], None, None]:
+    """What the roots hold: first what an ingest that was stopped has read, then the rest."""
+    # Closed here, not when it is collected: an interrupted ingest ends its workers at once.
+    if work is None:
+        with closing(read_roots(roots, settings, ignored, progress=progress)) as items:
+            yield from items
+        return
+    with Stretches(work) as stretches:
+        yield from stretches.kept()
+        reading = read_roots(
+            *(roots, settings, ignored), progress=progress, place=stretches.place, names=stretches.names()
+        )
+        with closing(reading) as items:
+            for label, item in items:
+                stretches.add(label, item)
+                yield label, item
 
 
 def add_documents(

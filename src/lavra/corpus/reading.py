@@ -12,17 +12,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from lavra.corpus import readers
 from lavra.corpus.assembly import Assembly
+from lavra.corpus.continuing import Place
 from lavra.corpus.detect import HEAD_BYTES, HEAVY, STREAMED, detect
 from lavra.corpus.document import Document
 from lavra.corpus.opening import open_file
 from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Answer, Pool
+from lavra.corpus.remembering import Remembered
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import FILE_NAME, Sources
 from lavra.corpus.streaming import stream_file
@@ -100,21 +102,43 @@ def read_paths(
 
 
 def read_roots(
-    roots: Sequence[Root], settings: ReadSettings, ignored: Counter[str], *, progress: Progress | None = None
+    roots: Sequence[Root],
+    settings: ReadSettings,
+    ignored: Counter[str],
+    *,
+    progress: Progress | None = None,
+    place: Place | None = None,
+    names: Remembered[int] | None = None,
 ) -> Generator[tuple[str, Document | Skipped], None, None]:
-    """`read_paths` for labelled roots, each item with its root's label; ``ignored`` counts what is passed over."""
+    """`read_paths` for labelled roots, each item with its root's label; ``ignored`` counts what is passed over.
+
+    Reading begins at ``place``, which moves on with what has been taken whole; ``names`` are those of records before
+    it in the same file.
+    """
+    place = place or Place()
+    passed, records = place.entries, place.records
     total = 0
     if progress is not None:
         total = sum(1 for root in roots for _ in walk(root.path, root.label, settings, Counter()))
     done = 0
     with Pool(settings) as pool:
         for root in roots:
-            for source, results in _in_order(root, settings, ignored, pool):
+            for task in _in_order(root, settings, ignored, pool, passed):
+                if task is None:
+                    done, passed = done + 1, passed - 1
+                    continue
                 if progress is not None:
-                    progress(done, max(total, done + 1), source)
-                for item in results:
+                    progress(done, max(total, done + 1), task.entry.source)
+                if records and task.assembly is not None and task.entry.source == place.source and names is not None:
+                    task.assembly = replace(task.assembly, names=names)
+                else:
+                    place.records = 0
+                records = 0
+                place.source = task.entry.source
+                for item in task.results(settings, pool, place):
                     yield root.label, item
                 done += 1
+                place.entries, place.records, place.source = done, 0, ""
     if progress is not None:
         progress(done, max(total, done), "")
 
@@ -142,14 +166,17 @@ def read_bytes(
 
 
 def _in_order(
-    root: Root, settings: ReadSettings, ignored: Counter[str], pool: Pool
-) -> Iterator[tuple[str, Iterator[Document | Skipped]]]:
-    """Each entry of the walk and what it gives. Heavy files are begun early, at most a few a worker ahead."""
+    root: Root, settings: ReadSettings, ignored: Counter[str], pool: Pool, passed: int
+) -> Iterator[_Task | None]:
+    """Each entry of the walk, None for the first ``passed``. Heavy files are begun early, a few a worker ahead."""
     folder = root.path if root.path.is_dir() else root.path.parent
     sources = Sources(folder)
     waiting: deque[_Task] = deque()
     in_flight = 0
-    for entry in walk(root.path, root.label, settings, ignored):
+    for number, entry in enumerate(walk(root.path, root.label, settings, ignored)):
+        if number < passed:
+            yield None
+            continue
         task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None)
         if isinstance(entry, Found):
             sources.check(entry.path)
@@ -159,10 +186,9 @@ def _in_order(
         while len(waiting) > _WINDOW or in_flight > 3 * settings.processes():
             task = waiting.popleft()
             in_flight -= task.future is not None
-            yield task.entry.source, task.results(settings, pool)
+            yield task
     while waiting:
-        task = waiting.popleft()
-        yield task.entry.source, task.results(settings, pool)
+        yield waiting.popleft()
 
 
 @dataclass(slots=True)
@@ -199,8 +225,8 @@ class _Task:
             if heavy and self.kind not in STREAMED:
                 self.future = pool.submit(self.kind, found.path.name, path=found.path)
 
-    def results(self, settings: ReadSettings, pool: Pool) -> Iterator[Document | Skipped]:
-        """The documents, read now unless a worker has."""
+    def results(self, settings: ReadSettings, pool: Pool, place: Place) -> Iterator[Document | Skipped]:
+        """The documents, read now unless a worker has; of a file of records those behind ``place``."""
         if isinstance(self.entry, Skipped):
             yield self.entry
             return
@@ -210,7 +236,7 @@ class _Task:
             if self.future is not None:
                 yield from assembly.documents(self.future.result())
             elif self.kind in STREAMED:
-                yield from stream_file(found, self.kind, assembly, settings, pool)
+                yield from stream_file(found, self.kind, assembly, settings, pool, place)
             else:
                 with os.fdopen(open_file(found.path), "rb") as file:
                     data = file.read(settings.megabytes(self.kind) * 1_000_000 + 1)

@@ -95,7 +95,7 @@ class CorpusWriter:
 
     def add(self, document: Document, root: str) -> None:
         """Append one document."""
-        self._rows.append(_row(document, root))
+        self._rows.append(to_row(document, root))
         self._characters += len(document.text)
         scale = min(1 + self._groups // _GROUPS, 8)
         if len(self._rows) >= scale * _GROUP_ROWS or self._characters >= scale * _GROUP_CHARACTERS:
@@ -123,7 +123,7 @@ def load_document(corpus: Path, document_id: str) -> Document | None:
             ids = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
             if document_id in ids:
                 row = file.read_row_group(group).slice(ids.index(document_id), 1).to_pylist()[0]
-                return _document(row)
+                return from_row(row)
     return None
 
 
@@ -134,7 +134,7 @@ def load_rows(corpus: Path, keep: Callable[[str], bool] | None = None) -> Iterat
             for batch in file.iter_batches(batch_size=128, row_groups=[group]):
                 for row in batch.to_pylist():
                     if keep is None or keep(row["root"]):
-                        yield _document(row), row["root"]
+                        yield from_row(row), row["root"]
 
 
 def open_corpus(corpus: Path) -> Any:
@@ -150,7 +150,8 @@ def open_corpus(corpus: Path) -> Any:
         raise LavraError(f"the corpus {path} cannot be read ({error}): make it again with `lavra ingest`") from None
 
 
-def _row(document: Document, root: str) -> dict[str, Any]:
+def to_row(document: Document, root: str) -> dict[str, Any]:
+    """A document as a row of `schema`; ``root`` is the label of the root it was read from."""
     metadata = dict(document.metadata)
     return {
         "id": document.id,
@@ -174,7 +175,8 @@ def _row(document: Document, root: str) -> dict[str, Any]:
     }
 
 
-def _document(row: dict[str, Any]) -> Document:
+def from_row(row: dict[str, Any]) -> Document:
+    """The document of a row."""
     metadata = dict(row["metadata"] or [])
     if row["sha256"]:
         metadata["sha256"] = row["sha256"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from lavra.corpus import readers
 from lavra.corpus.assembly import Assembly
+from lavra.corpus.continuing import Place
 from lavra.corpus.document import Document
 from lavra.corpus.opening import open_file
 from lavra.corpus.parts import BadRecord, Inner, Parts, Unreadable
@@ -45,14 +46,17 @@ class _Waiting:
 
 
 def stream_file(
-    found: Found, kind: str, assembly: Assembly, settings: ReadSettings, pool: Pool
+    found: Found, kind: str, assembly: Assembly, settings: ReadSettings, pool: Pool, place: Place
 ) -> Iterator[Document | Skipped]:
     """The documents of a file of format ``kind`` (one of `detect.STREAMED`), in its order.
+
+    Of the records that ``place`` says are done only the frames are read; it moves on with those that are.
 
     Raises `Unreadable` where the file as a whole cannot be read further; what came before it has been yielded.
     """
     waiting: deque[_Waiting] = deque()
-    anything = False
+    anything = place.records > 0
+    done = place.records
     stopped: Unreadable | None = None
     with os.fdopen(open_file(found.path), "rb") as file:
         records = readers.stream_records(kind, file, settings)
@@ -65,6 +69,9 @@ def stream_file(
                 stopped = error
                 break
             anything = True
+            if done:
+                done -= 1
+                continue
             future = None
             if isinstance(record, Inner):
                 future = pool.submit(record.kind, found.path.name, data=record.data)
@@ -76,8 +83,10 @@ def stream_file(
                 or sum(one.size for one in waiting) > _BYTES_UNDER_WAY
             ):
                 yield from _documents(waiting.popleft(), kind, assembly)
+                place.records += 1
         while waiting:
             yield from _documents(waiting.popleft(), kind, assembly)
+            place.records += 1
     if stopped is not None:
         raise stopped
     if not anything:

@@ -20,6 +20,7 @@ from lavra.errors import LavraError
 from lavra.store import Artifact, Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
+from lavra.workspace import ingesting
 from lavra.workspace.cleaning import drop_unfinished
 from lavra.workspace.ingesting import stated_licences
 from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent
@@ -101,6 +102,7 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
             for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
         drop_unfinished(workspace)
+        ingesting.drop_unfinished(workspace)
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
         progress("Erasing", 2, 4)

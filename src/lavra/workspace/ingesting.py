@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError
 from lavra.store import Draft
+from lavra.store.manifest import recipe_hash
 from lavra.workspace.workspace import Ingested, Progress, Workspace
 
 if TYPE_CHECKING:
     from lavra.corpus.ingest import IngestReport
 
+UNFINISHED = "ingesting"
+"""Where an ingest keeps what it has read, until it is finished."""
 READER = 2
 """Raised when the readers would make another text of the same file, so that nothing old is found in its place."""
 
@@ -44,6 +48,7 @@ def ingest(
             "reader": READER,
         }
         made: list[IngestReport] = []
+        work = _work(workspace, recipe)
 
         def build(draft: Draft) -> None:
             report = build_corpus(
@@ -51,6 +56,7 @@ def ingest(
                 reading,
                 draft.path,
                 previous=previous.path if previous else None,
+                work=work,
                 progress=lambda done, total, label: progress("Reading", done, total),
             )
             again = previous is not None and any(
@@ -63,10 +69,29 @@ def ingest(
             draft.licences.extend(stated_licences(report))
             made.append(report)
 
-        artifact = workspace.store.make("corpus", {}, recipe, build)
+        try:
+            artifact = workspace.store.make("corpus", {}, recipe, build)
+        except LavraError:
+            drop_unfinished(workspace)  # a mistake was told: what comes after it is another ingest
+            raise
         workspace.store.set_ref("corpus", artifact.id)
+        drop_unfinished(workspace)
     report = made[0] if made else load_report(artifact.path)
     return Ingested(artifact, report, found=not made)
+
+
+def _work(workspace: Workspace, recipe: Mapping[str, Any]) -> Path:
+    """Where this ingest keeps what it has read. Another one that was stopped will not be continued any more."""
+    here = workspace.store.root / UNFINISHED / recipe_hash("corpus", {}, recipe)[:16]
+    for other in here.parent.glob("*"):
+        if other != here:
+            shutil.rmtree(other, ignore_errors=True)
+    return here
+
+
+def drop_unfinished(workspace: Workspace) -> None:
+    """Remove what a stopped ingest left to be continued."""
+    shutil.rmtree(workspace.store.root / UNFINISHED, ignore_errors=True)
 
 
 def stated_licences(report: IngestReport) -> list[str]:
