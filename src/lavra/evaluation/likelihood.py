@@ -19,9 +19,11 @@ def log_likelihoods(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) ->
     return np.array([log_p for log_p, _ in score(model, [from_beginning(tokenizer, text) for text in texts])])
 
 
-def bits_per_byte(model: Model, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) of each text, and (N,) its bytes; of a longer one, of what fits the model's window."""
-    longest = longest_text(model)
+def bits_per_byte(
+    model: Model, tokenizer: Tokenizer, texts: Sequence[str], *, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) of each text, and (N,) its bytes; of a longer one, of ``most`` tokens or what fits the model."""
+    longest = min(longest_text(model), most or longest_text(model))
     pairs = [(before, ids[:longest]) for before, ids in (from_beginning(tokenizer, text) for text in texts)]
     nats = -np.array([log_p for log_p, _ in score(model, pairs)])
     octets = np.array([max(1, len(tokenizer.decode(list(ids)).encode())) for _, ids in pairs], dtype=float)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lavra.errors import LavraError
 from lavra.store import Artifact, Draft
 from lavra.store.manifest import recipe_hash
+from lavra.workspace.generators import find_generator
+from lavra.workspace.perplexity import reader
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ CLEANER = 1
 NAME = "clean"
 UNFINISHED = "cleaning"
 """Where a cleaning keeps what it treated, until it is finished."""
+_SHOWN = {"documents": "Cleaning", "perplexity": "Reading what stays with the model"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ def clean(
     inputs = {"corpus": source.id, **{f"against {other.id}": other.id for other in others.values()}}
     if settings.classifier is not None:
         inputs["classifier"] = recipe["classifier"] = Path(settings.classifier).name
+    score = None
+    if settings.has("perplexity"):
+        generator = find_generator(workspace, str(settings.perplexity_model))
+        inputs["perplexity"] = (generator.artifact or workspace._model_artifact(generator.model)).id
+        score = reader(generator, settings.perplexity_tokens)
     recipe["evaluation_sets"] = {
         set_name: _hash(Path(path)) for set_name, path in sorted(settings.evaluation_sets.items())
     }
@@ -137,7 +145,8 @@ def clean(
             settings,
             work,
             against={other: artifact.path for other, artifact in others.items()},
-            progress=lambda done, total, label: progress("Cleaning", done, total),
+            score=score,
+            progress=lambda done, total, what: progress(_SHOWN[what], done, total),
         )
         if not report.documents_kept:
             shutil.rmtree(work, ignore_errors=True)  # the same settings would end the same way
@@ -255,7 +264,10 @@ def explain(
     documents = [other for other in others if name and (other.source == name or other.source.startswith(inside))]
     if not documents or any(value is not None for value in flags.values()):
         documents = _read(workspace, source, name, flags)
-    return [(document, explained(document, others, settings)) for document in documents]
+    score = None
+    if settings.has("perplexity"):
+        score = reader(find_generator(workspace, str(settings.perplexity_model)), settings.perplexity_tokens)
+    return [(document, explained(document, others, settings, score)) for document in documents]
 
 
 def _name_in(roots: Mapping[str, str], file: Path) -> str | None:

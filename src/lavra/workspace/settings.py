@@ -57,7 +57,7 @@ class CorpusSection(Section):
     """What `lavra corpus clean` does; see ``lavra.corpus.cleaning.settings.Cleaning``, which has the same defaults."""
 
     stages: tuple[str, ...] = (
-        *("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"),
+        *("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination", "perplexity"),
     )
     other_languages: Literal["keep", "drop"] = "drop"
     rules: tuple[str, ...] = ("gopher_quality", "gopher_repetition")
@@ -77,6 +77,11 @@ class CorpusSection(Section):
     evaluation_sets: dict[str, str] = {}
     overlap: int = Field(default=13, ge=1)
     contaminated: Literal["drop", "flag"] = "drop"
+    perplexity_model: str | None = None
+    perplexity_tokens: int = Field(default=512, ge=1)
+    perplexity_percentiles: tuple[float, float] = (0.0, 100.0)
+    perplexity_least: float | None = None
+    perplexity_most: float | None = None
     licences: tuple[str, ...] = ("*",)
     unlicensed: Literal["keep", "drop"] = "drop"
     opt_outs: Literal["keep", "drop"] = "drop"
@@ -205,7 +210,8 @@ name = {{name}}
 
 [corpus]
 # What `lavra corpus clean` does to documents before a model is trained on them.
-# stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination"]  # "paragraphs"
+# stages = ["licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination", "perplexity"]
+# Duplicate paragraphs stay unless "paragraphs" is one of the stages.
 # licences = ["*"]                 # that may be trained on; "CC-*" stands for all that begin so
 # unlicensed = "drop"              # documents that state no licence; or "keep"
 # opt_outs = "drop"                # documents whose owner opted out of training; or "keep"
@@ -227,6 +233,11 @@ name = {{name}}
 # evaluation_sets = {{ exam = "exam.jsonl" }}                    # documents that hold an item of these are dropped
 # overlap = 13                     # words in a row that are shared with an item
 # contaminated = "drop"            # or "flag"
+# perplexity_model = "smollm2-135m"                            # reads what stays; none when not set
+# perplexity_tokens = 512          # that are read of each document
+# perplexity_percentiles = [0, 100]                            # of each language that stay, by bits per byte
+# perplexity_least = 0.3           # bits per byte below which a document is dropped; no limit when not set
+# perplexity_most = 2.5            # and above which
 # balance = "languages"            # weights for training; or "dialects", "sources", "licences", "years", "topics"
 # balance_alpha = 0.5              # 0 makes the parts equal, 1 leaves them as they are
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lavra.corpus.cleaning.perplexity import limits
 from lavra.corpus.cleaning.settings import STAGES, Cleaning
 
 Fetch = Callable[[NDArray[np.int64]], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """Gives the shingle sets of some documents, by row: `shingles.shingle_sets` over wherever their texts lie."""
+Read = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""Gives the bits per byte of some documents, by row: `perplexity.scored`."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,18 @@ class Decision:
     """Sources of the near-duplicates of each document that stays for a cluster."""
     cut: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     """(P,) paragraphs that go from documents that stay, because another document keeps them."""
+    bits: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(N,) bits per byte to the model that was asked, NaN where nobody asked it."""
 
     @property
     def stays(self) -> NDArray[np.bool_]:
         return np.array([not stage for stage in self.stage], bool)
 
 
-def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = None) -> Decision:
-    """The decision on every document. Rows of ``fetch`` from N on are ``old``'s."""
+def decide(
+    facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = None, read: Read | None = None
+) -> Decision:
+    """The decision on every document. Rows of ``fetch`` from N on are ``old``'s; ``read`` is asked of what stays."""
     stage, reason = [""] * len(facts), [""] * len(facts)
 
     def drop(rows: Sequence[int], name: str, why: Callable[[int], str]) -> None:
@@ -141,6 +148,14 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
     if settings.has("contamination") and settings.contaminated == "drop":
         held = [row for row in everyone if facts.overlapped[row]]
         drop(held, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
+    bits = np.full(len(facts), np.nan)
+    if settings.has("perplexity") and read is not None:
+        rows = np.array([row for row in everyone if not stage[row]], np.int64)
+        bits[rows] = read(rows)
+        drawn = limits(bits, facts.languages, settings)
+        low, high = (np.array([drawn[language][side] for language in facts.languages]) for side in (0, 1))
+        outside = np.flatnonzero((bits < low) | (bits > high))
+        drop(outside.tolist(), "perplexity", lambda row: surprising(float(bits[row]), drawn[facts.languages[row]]))
     cut = np.zeros(len(facts.paragraphs), bool)
     if settings.has("paragraphs"):
         open_ = np.array([not name for name in stage], bool)
@@ -148,7 +163,14 @@ def decide(facts: Facts, settings: Cleaning, fetch: Fetch, old: Old | None = Non
         drop(np.flatnonzero(thin).tolist(), "paragraphs", lambda row: _thin(facts, kept_by, row))
         cut = (kept_by >= 0) & np.repeat(open_ & ~thin, np.diff(facts.paragraph_ends))
     assert set(filter(None, stage)) <= set(STAGES)
-    return Decision(stage, reason, clusters, cut)
+    return Decision(stage, reason, clusters, cut, bits)
+
+
+def surprising(bits: float, drawn: tuple[float, float]) -> str:
+    """Why a document goes whose bits per byte lie outside of the limits."""
+    if bits > drawn[1]:
+        return f"it has {bits:.2f} bits per byte, more than {drawn[1]:.2f}"
+    return f"it has {bits:.2f} bits per byte, less than {drawn[0]:.2f}"
 
 
 def paragraphs_kept(

@@ -8,13 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from lavra.corpus.cleaning.batch import treat
+from lavra.corpus.cleaning.deciding import Facts, paragraphs_kept, surprising
+from lavra.corpus.cleaning.perplexity import Score
 from lavra.corpus.cleaning.settings import Cleaning
 from lavra.corpus.document import Document
 from lavra.corpus.opting_out import opted_out
 
 
-def explained(document: Document, others: Sequence[Document], settings: Cleaning) -> list[tuple[str, str]]:
-    """``(stage, sentence)`` in the stages' order; ``others``: documents among which duplicates are looked for."""
+def explained(
+    document: Document, others: Sequence[Document], settings: Cleaning, score: Score | None = None
+) -> list[tuple[str, str]]:
+    """``(stage, sentence)`` in the stages' order; ``others``: documents among which duplicates are looked for;
+    ``score``: what reads for the stage ``perplexity``."""
     import pyarrow as pa
 
     from lavra.corpus.cleaning.engine import engine
@@ -68,6 +73,8 @@ def explained(document: Document, others: Sequence[Document], settings: Cleaning
     if settings.has("contamination"):
         held = f"holds {done['overlapped']}" if done["overlapped"] else "holds no evaluation item"
         said.append(("contamination", held if watched is not None else "no evaluation sets are set"))
+    if settings.has("perplexity") and score is not None:
+        said.append(("perplexity", _surprise(done["text"], settings, score)))
     if settings.has("paragraphs"):
         said.append(("paragraphs", _paragraphs(replace(document, text=done["text"]), others, settings)))
     return said
@@ -90,11 +97,24 @@ def _nearest(document: Document, others: Sequence[Document], settings: Cleaning)
     return f"{close}; the nearest is {near[best].source} ({similarity[best]:.0%} alike)"
 
 
+def _surprise(text: str, settings: Cleaning, score: Score) -> str:
+    """Its bits per byte, and what is decided without the other documents."""
+    bits = float(score([text])[0])
+    if np.isnan(bits):
+        return "there is nothing to read"
+    least, most = settings.perplexity_least, settings.perplexity_most
+    drawn = (-np.inf if least is None else least, np.inf if most is None else most)
+    if not drawn[0] <= bits <= drawn[1]:
+        return f"{surprising(bits, drawn)}: dropped"
+    low, high = settings.perplexity_percentiles
+    among = "" if (low, high) == (0, 100) else f"; stays if among the {low:g} to {high:g} % of its language"
+    return f"{bits:.2f} bits per byte{among}"
+
+
 def _paragraphs(document: Document, others: Sequence[Document], settings: Cleaning) -> str:
     """Which of its paragraphs go, if all the others stay."""
     import pyarrow as pa
 
-    from lavra.corpus.cleaning.deciding import Facts, paragraphs_kept
     from lavra.corpus.duplicates.paragraphs import paragraphs
     from lavra.corpus.quality.batch import buffers
 

@@ -7,7 +7,7 @@ million dictionaries. N documents.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lavra.corpus.cleaning.batch import TIMED
 from lavra.corpus.cleaning.deciding import Facts, Old
 from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.cleaning.stretches import stretches
 from lavra.corpus.storage import FILE_NAME
 
 _NAMES = ("licence", "language", "modified", "_overlapped", "_opted_out")
@@ -131,20 +132,6 @@ def old_of(against: Mapping[str, Path], settings: Cleaning) -> Old:
             offsets, data = buffers(table["text"])
             keys.append(band_keys(offsets, data, n=settings.shingle_words, bands=settings.bands, rows=settings.rows))
     return Old(sources, roles, np.concatenate(keys))
-
-
-def stretches(shards: Sequence[Path], columns: list[str] | None = None) -> Iterator[tuple[int, Any]]:
-    """Every stretch of every shard, with the row at which it begins."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    first = 0
-    for shard in shards:
-        with parquet.ParquetFile(shard) as file:
-            for batch in file.iter_batches(batch_size=1_000, columns=columns):
-                table = pa.Table.from_batches([batch])
-                yield first, table
-                first += len(table)
 
 
 def shingles_of(

@@ -48,6 +48,9 @@ def page(report: CleaningReport) -> str:
     parts.append(_counts("Every rule that a document breaks", report.rules))
     parts.append(_counts("Personal data found, by kind", report.personal))
     parts.append(_counts("Documents changed by normalising", report.changes))
+    if report.perplexity:
+        title = f"Documents by bits per byte to {report.perplexity['model']}"
+        parts.append(_counts(title, report.perplexity["histogram"], note=report.said_of_perplexity()))
     made_of = report.representation
     for title, name in (
         ("Languages kept", "languages"),

@@ -19,6 +19,7 @@ TITLES = {
     "exact": "Exact duplicates",
     "near": "Near-duplicates",
     "contamination": "Contamination",
+    "perplexity": "Perplexity",
     "paragraphs": "Duplicate paragraphs",
 }
 
@@ -57,6 +58,9 @@ class CleaningReport:
     paragraphs: dict[str, int] = field(default_factory=dict)
     """Paragraphs that were taken out because another document keeps them: how many ``paragraphs`` and ``bytes``, out of
     how many ``documents``, and ``of`` how many in all; empty where the stage is off."""
+    perplexity: dict[str, Any] = field(default_factory=dict)
+    """``model``, documents ``read``, their ``histogram`` by bits per byte, and by language ``percentiles`` and the
+    ``limits`` between which documents stay; empty where no model was asked."""
     contaminated: dict[str, str] = field(default_factory=dict)
     """Documents that hold an evaluation item, and which."""
     representation: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +95,9 @@ class CleaningReport:
         lines += _table("Every rule that a document breaks", self.rules)
         lines += _table("Personal data found (and, where set so, replaced)", self.personal)
         lines += _table("Documents changed by normalising", self.changes)
+        if self.perplexity:
+            lines += _table(f"Bits per byte to {self.perplexity['model']}", self.perplexity["histogram"])
+            lines += ["", self.said_of_perplexity()]
         for name in ("languages", "dialects", "sources", "licences", "topics", "years", "lengths"):
             counts = {part: documents for part, (documents, _) in self.representation.get(name, {}).items()}
             lines += _table(f"{name.capitalize()} kept", counts)
@@ -108,6 +115,15 @@ class CleaningReport:
             if len(self.contaminated) > _SHOWN:
                 lines.append(f"- … and {len(self.contaminated) - _SHOWN:,} more, in report.json")
         return "\n".join(lines) + "\n"
+
+    def said_of_perplexity(self) -> str:
+        """The middle of each language, and what stays of it, in a sentence each."""
+        said = []
+        for language, (low, high) in self.perplexity["limits"].items():
+            middle = self.perplexity["percentiles"][language]["50"]
+            sides = [f"{word} {value:.2f}" for word, value in (("from", low), ("to", high)) if value is not None]
+            said.append(f"{language}: median {middle:.2f} bits per byte, {' '.join(sides) or 'all'} stays")
+        return "; ".join(said) + "."
 
     def said_of_paragraphs(self) -> str:
         """What was taken out of the documents that stay, in one sentence."""

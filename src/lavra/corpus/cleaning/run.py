@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,16 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lavra.corpus.cleaning.accounting import account
 from lavra.corpus.cleaning.cutting import without_paragraphs
 from lavra.corpus.cleaning.deciding import Decision, Facts, decide
-from lavra.corpus.cleaning.gathering import facts_of, old_of, shingles_of, stretches
+from lavra.corpus.cleaning.gathering import facts_of, old_of, shingles_of
 from lavra.corpus.cleaning.memory import hand_back
-from lavra.corpus.cleaning.report import CleaningReport, StageReport, write_report
-from lavra.corpus.cleaning.settings import STAGES, Cleaning
+from lavra.corpus.cleaning.perplexity import Score, scored
+from lavra.corpus.cleaning.report import CleaningReport, write_report
+from lavra.corpus.cleaning.settings import Cleaning
+from lavra.corpus.cleaning.stretches import stretches
 from lavra.corpus.cleaning.summary import write_summary
 from lavra.corpus.opting_out import opted_out
 from lavra.corpus.quality.classifier import load_classifier
 from lavra.corpus.storage import FILE_NAME, load_documents, open_corpus, schema
+from lavra.errors import LavraError
 
 DROPPED = "dropped.parquet"
 _SHARD_BYTES = 8_000_000
@@ -48,11 +51,13 @@ def clean_corpus(
     work: Path,
     *,
     against: Mapping[str, Path] | None = None,
+    score: Score | None = None,
     progress: Progress | None = None,
 ) -> CleaningReport:
     """Clean the corpus at ``source`` into ``out``: ``documents.parquet``, ``dropped.parquet`` and the report.
 
     ``against``: other corpora by name; a document that is nearly the same as one of theirs is dropped.
+    ``score``: how surprising texts are, to a model that the caller knows, for the stage ``perplexity``.
     ``work`` keeps what was treated, for a cleaning that is continued; the caller removes it at the end. Raises
     LavraError where an evaluation set cannot be read or what it needs is not installed.
     """
@@ -82,17 +87,35 @@ def clean_corpus(
         settings,
         lambda rows: shingles_of([*shards, *(other / FILE_NAME for other in others)], rows, settings.shingle_words),
         old_of(against or {}, settings) if others else None,
+        lambda rows: _read_with(score, shards, rows, work, tally, progress),
     )
     _write(shards, facts, decision, settings, out)
     hand_back()
     made_of, mixture_weights = _representation(out, settings)
-    report = _report(facts, decision, tally, settings)
+    report = account(facts, decision, tally, settings)
     report = replace(
         report, representation=made_of, mixture=mixture_weights, seconds=round(time.perf_counter() - began, 3)
     )
     write_report(report, out)
     write_summary(report, settings, out)
     return report
+
+
+def _read_with(
+    score: Score | None,
+    shards: list[Path],
+    rows: NDArray[np.int64],
+    work: Path,
+    tally: dict[str, Any],
+    progress: Progress | None,
+) -> NDArray[np.float64]:
+    """Bits per byte of some documents, and the seconds of that."""
+    if score is None:
+        raise LavraError("perplexity_model names a model, and nobody brings what reads: use `lavra corpus clean`.")
+    began = time.process_time()
+    bits = scored(shards, rows, score, work, *([progress] if progress is not None else []))
+    tally["seconds"]["perplexity"] = time.process_time() - began
+    return bits
 
 
 def _representation(out: Path, settings: Cleaning) -> tuple[dict[str, Any], dict[str, float]]:
@@ -205,65 +228,3 @@ def _cut(table: Any, rows: NDArray[np.int64], facts: Facts, decision: Decision, 
     here = np.concatenate([np.arange(*facts.paragraph_ends[[row, row + 1]]) for row in rows])
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(facts.paragraph_ends)[rows])])
     return without_paragraphs(table, decision.cut[here], ends, settings.paragraph_words)
-
-
-def _report(facts: Facts, decision: Decision, tally: dict[str, Any], settings: Cleaning) -> CleaningReport:
-    left = np.ones(len(facts), bool)
-    stages = []
-    for name in STAGES:
-        if not settings.has(name):
-            continue
-        here = np.array([stage == name for stage in decision.stage], bool)
-        reasons: Counter[str] = Counter()
-        for row in np.flatnonzero(here).tolist():
-            reasons.update(_kinds(name, facts, row, decision.reason[row]))
-        stages.append(
-            StageReport(
-                name=name,
-                documents_in=int(left.sum()),
-                bytes_in=int(facts.characters[left].sum()),
-                documents_dropped=int(here.sum()),
-                bytes_dropped=int(facts.characters[here].sum()),
-                reasons=dict(reasons.most_common()),
-                seconds=round(tally["seconds"].get(name, 0.0), 3),
-            )
-        )
-        left &= ~here
-    broken: Counter[str] = Counter(rule for rules in facts.broken for rule in rules)
-    return CleaningReport(
-        documents_in=len(facts),
-        documents_kept=int(left.sum()),
-        bytes_in=int(facts.characters.sum()),
-        bytes_kept=int(facts.characters[left].sum()),
-        stages=tuple(stages),
-        rules=dict(broken.most_common()),
-        personal=dict(tally["personal"].most_common()),
-        changes=dict(tally["changes"].most_common()),
-        clusters=decision.clusters,
-        paragraphs=_paragraphs(facts, decision) if settings.has("paragraphs") else {},
-        contaminated={
-            source: item for source, item in zip(facts.sources, facts.overlapped, strict=True) if item is not None
-        },
-    )
-
-
-def _paragraphs(facts: Facts, decision: Decision) -> dict[str, int]:
-    """What was taken out of documents that stay."""
-    rows = np.repeat(np.arange(len(facts)), np.diff(facts.paragraph_ends))[decision.cut]
-    return {
-        "paragraphs": int(decision.cut.sum()),
-        "bytes": int(facts.paragraph_sizes[decision.cut].sum()),
-        "documents": len(np.unique(rows)),
-        "of": len(facts.paragraphs),
-    }
-
-
-def _kinds(stage: str, facts: Facts, row: int, reason: str) -> list[str]:
-    """What a drop is counted under."""
-    if stage == "quality":
-        return facts.broken[row]
-    if stage == "licence":
-        return ["opted out" if reason.startswith("its owner") else facts.licences[row] or "none stated"]
-    if stage == "contamination":
-        return [(facts.overlapped[row] or "").rpartition("#")[0]]
-    return [stage]

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from lavra.corpus.representation.weighing import PARTS
 from lavra.errors import LavraError
 
-USUAL = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination")
+USUAL = ("licence", "normalise", "language", "quality", "personal", "exact", "near", "contamination", "perplexity")
 """The stages that are on where nobody says otherwise."""
 STAGES = (*USUAL, "paragraphs")
 """The stages in their order. Those that drop come in this order in a report: a document is dropped by the first.
@@ -63,6 +63,15 @@ class Cleaning:
     overlap: int = 13
     """Words in a row that a document must share with an evaluation item."""
     contaminated: Literal["drop", "flag"] = "drop"
+    perplexity_model: str | None = None
+    """A model that reads what stays, and by whose surprise documents are dropped; without one the stage is off."""
+    perplexity_tokens: int = 512
+    """Tokens of each document that are read, from its beginning."""
+    perplexity_percentiles: tuple[float, float] = (0.0, 100.0)
+    """What stays of each language, by bits per byte: (0, 67) is CCNet's head and middle."""
+    perplexity_least: float | None = None
+    perplexity_most: float | None = None
+    """Bits per byte below and above which a document is dropped."""
     licences: tuple[str, ...] = ("*",)
     """SPDX identifiers that may be trained on; ``*`` stands for any text in one."""
     unlicensed: Literal["keep", "drop"] = "drop"
@@ -87,15 +96,21 @@ class Cleaning:
             raise LavraError(f"balance_alpha is between 0 (all parts alike) and 1 (as it is), not {self.balance_alpha}")
         if not 0 < self.similarity <= 1:
             raise LavraError(f"similarity is a share between 0 and 1, not {self.similarity}")
+        low, high = self.perplexity_percentiles
+        if not 0 <= low < high <= 100:
+            raise LavraError(f"perplexity_percentiles are two shares of a hundred, the lower first, not {low}, {high}")
+        least, most = self.perplexity_least, self.perplexity_most
+        if least is not None and most is not None and least >= most:
+            raise LavraError(f"perplexity_least is less than perplexity_most, not {least} and {most}")
         if not 0 < self.paragraph_left <= 1:
             raise LavraError(f"paragraph_left is a share above 0 and at most 1, not {self.paragraph_left}")
-        for name in ("shingle_words", "bands", "rows", "overlap", "paragraph_words"):
+        for name in ("shingle_words", "bands", "rows", "overlap", "paragraph_words", "perplexity_tokens"):
             if getattr(self, name) < 1:
                 raise LavraError(f"{name} is 1 or more, not {getattr(self, name)}")
 
     def has(self, stage: str) -> bool:
-        """Whether a stage is switched on."""
-        return stage in self.stages
+        """Whether a stage is switched on; without a model nothing is known of perplexity."""
+        return stage in self.stages and (stage != "perplexity" or self.perplexity_model is not None)
 
     def may_train(self, licence: str | None) -> bool:
         """Whether the policy lets a document with this licence be trained on."""

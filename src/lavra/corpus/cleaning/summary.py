@@ -55,7 +55,7 @@ def summary(report: CleaningReport, settings: Cleaning) -> dict[str, Any]:
             "3.3 Quality, duplicates, contamination": {
                 stage.name: f"{stage.documents_dropped:,} of {stage.documents_in:,} documents dropped"
                 for stage in report.stages
-                if stage.name in ("language", "quality", "exact", "near", "contamination", "paragraphs")
+                if stage.name in ("language", "quality", "exact", "near", "contamination", "perplexity", "paragraphs")
             },
         },
     }
