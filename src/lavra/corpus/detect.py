@@ -168,14 +168,17 @@ def inside_zip(data: bytes, name: str, settings: ReadSettings) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             _check_limits(members, len(data), settings)
+            # Office files and books use no other methods, and others are unpacked whole, whatever size they state.
+            if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+                raise NotImplementedError
             mimetype = b""
             if "mimetype" in archive.NameToInfo and archive.getinfo("mimetype").file_size < 200:
                 mimetype = archive.read("mimetype")
+    except NotImplementedError:  # a RuntimeError, so it stands first
+        raise Unreadable("unsupported", "its zip compression method is not supported") from None
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
         what = _SIGNED.get(promised or "", "zip")
         raise Unreadable("corrupt", f"the {what} file is damaged or cut off ({error})") from None
-    except NotImplementedError:
-        raise Unreadable("unsupported", "its zip compression method is not supported") from None
     if any(member.flag_bits & 1 for member in members):
         raise Unreadable("encrypted", "it is protected by a password: save a copy without one")
     names = [member.filename for member in members]
