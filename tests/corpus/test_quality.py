@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 import pyarrow as pa
 
 from lavra.corpus.quality.batch import measure_texts
-from lavra.corpus.quality.kernels import FIGURES
+from lavra.corpus.quality.column import FIGURES
 from lavra.corpus.quality.languages import LANGUAGES
 from lavra.corpus.quality.rules import C4, FineWeb, GopherQuality, GopherRepetition, broken
 from lavra.corpus.quality.words import words_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from lavra.corpus.quality.kernels import FIGURES
+from lavra.corpus.quality.column import FIGURES
 
 _AT = {name: index for index, name in enumerate(FIGURES)}
 
