@@ -104,6 +104,18 @@ def test_of_several_labels_each_is_judged_for_itself() -> None:
     assert found == {(4, "+doce"), (13, "-frio")}
 
 
+def test_meaning_finds_what_words_do_not_tell() -> None:
+    """Every word stands once; the vectors know the labels."""
+    random = np.random.default_rng(0)
+    true = np.arange(120) % 2
+    entries = [Entry({"text": f"palavra{n}", "label": "ab"[kind]}, "x") for n, kind in enumerate(true.tolist())]
+    entries[7] = Entry({"text": "palavra7", "label": "a"}, "x")
+    vectors = random.normal(size=(120, 16))
+    vectors[:, 0] += 6 * true
+    assert {one.row for one in check(entries, vectors=vectors).suggestions} == {8}
+    assert len(check(entries).suggestions) > 10  # words alone only guess
+
+
 def test_texts_of_one_document_never_judge_each_other() -> None:
     """A document's texts share words that nothing else has: with it on both sides, its wrong labels look right."""
     entries = []

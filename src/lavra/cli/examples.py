@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
+from lavra.cli.given import DirectoryOption, JsonOption, open_workspace, require_models
 from lavra.cli.making import check_name
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def check(
     ] = "both",
     folds: Annotated[int, typer.Option(min=2, help="Parts, each judged by a model of the others.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the parts.")] = 0,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Judge labels by meaning too, with the workspace's embedder: surer, slower.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
@@ -90,10 +93,16 @@ def check(
     import json
     from dataclasses import asdict
 
+    from lavra.cli.console import progress
     from lavra.workspace.examples.checking import check_examples
 
-    place = to or Path(f"{name}-suggestions.csv")
-    found = check_examples(open_workspace(workspace), name, to=place, method=method, folds=folds, seed=seed)
+    here, place = open_workspace(workspace), to or Path(f"{name}-suggestions.csv")
+    if embed:
+        require_models(here, embedder_only=True)
+    with progress() as report:
+        found = check_examples(
+            here, name, to=place, method=method, folds=folds, seed=seed, embed=embed, progress=report
+        )
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return

@@ -39,17 +39,44 @@ class Checked:
         return dict(Counter(one.signal for one in self.suggestions).most_common())
 
 
-def check(entries: Sequence[Entry], *, method: Method = "both", folds: int = 5, seed: int = 0) -> Checked:
-    """The suggestions on a set. Raises LavraError where labels are too few to be judged, or a library is missing."""
+@dataclass(frozen=True)
+class _Judges:
+    """How labels are judged; ``vectors``: of the texts, (N, D)."""
+
+    method: Method
+    folds: int
+    seed: int
+    vectors: np.ndarray | None
+
+    def believe(self, entries: Sequence[Entry], rows: Sequence[int], given: np.ndarray) -> np.ndarray:
+        """(rows, K) probabilities out of fold."""
+        chosen = [entries[row] for row in rows]
+        texts, documents = [entry.asked for entry in chosen], [entry.document for entry in chosen]
+        vectors = None if self.vectors is None else self.vectors[list(rows)]
+        return out_of_fold(texts, given, documents, vectors=vectors, folds=self.folds, seed=self.seed)
+
+
+def check(
+    entries: Sequence[Entry],
+    *,
+    method: Method = "both",
+    folds: int = 5,
+    seed: int = 0,
+    vectors: np.ndarray | None = None,
+) -> Checked:
+    """The suggestions on a set. ``vectors``: (N, D) of what the rows ask, where labels are to be judged by meaning too.
+
+    Raises LavraError where labels are too few to be judged, or a library is missing.
+    """
     if not entries:
         raise LavraError("the set has no row that could be checked.")
     if entries[0].kind != "classes":
         return _answers(entries)
-    checked = Checked(len(entries), [])
+    checked, judges = Checked(len(entries), []), _Judges(method, folds, seed, vectors)
     if "labels" in entries[0].row:
-        _several_labels(entries, checked, method, folds, seed)
+        _several_labels(entries, checked, judges)
     else:
-        _one_label(entries, checked, method, folds, seed)
+        _one_label(entries, checked, judges)
     checked.suggestions.sort(key=lambda one: (one.margin or 0.0, one.row))
     checked.suggestions += _twins(entries)
     return checked
@@ -66,8 +93,8 @@ def _answers(entries: Sequence[Entry]) -> Checked:
     return checked
 
 
-def _one_label(entries: Sequence[Entry], checked: Checked, method: Method, folds: int, seed: int) -> None:
-    counts = Counter(entry.said for entry in entries)
+def _one_label(entries: Sequence[Entry], checked: Checked, judges: _Judges) -> None:
+    counts, folds = Counter(entry.said for entry in entries), judges.folds
     rare = sorted(label for label, count in counts.items() if count < folds)
     judged = [row for row, entry in enumerate(entries) if entry.said not in rare]
     names = sorted(counts.keys() - set(rare))
@@ -77,8 +104,8 @@ def _one_label(entries: Sequence[Entry], checked: Checked, method: Method, folds
         checked.notes.append(f"not judged, with fewer than {folds} texts each: {', '.join(rare)}")
     number = {name: at for at, name in enumerate(names)}
     given = np.array([number[entries[row].said] for row in judged], np.int64)
-    believed = _believed([entries[row] for row in judged], given, folds, seed)
-    found = find_wrong(given, believed, method)
+    believed = judges.believe(entries, judged, given)
+    found = find_wrong(given, believed, judges.method)
     checked.noise, checked.accuracy = found.noise, float((believed.argmax(1) == given).mean())
     for at in np.flatnonzero(found.wrong).tolist():
         suggested = int(found.suggested[at])
@@ -87,16 +114,16 @@ def _one_label(entries: Sequence[Entry], checked: Checked, method: Method, folds
         )
 
 
-def _several_labels(entries: Sequence[Entry], checked: Checked, method: Method, folds: int, seed: int) -> None:
+def _several_labels(entries: Sequence[Entry], checked: Checked, judges: _Judges) -> None:
     """Each label is a question of its own: has the text it, or not?"""
     noise, accuracy = [], []
     for name in sorted({label for entry in entries for label in entry.labels}):
         given = np.array([name in entry.labels for entry in entries], np.int64)
-        if min(given.sum(), len(given) - given.sum()) < folds:
-            checked.notes.append(f"not judged, on fewer than {folds} texts or on nearly all: {name}")
+        if min(given.sum(), len(given) - given.sum()) < judges.folds:
+            checked.notes.append(f"not judged, on fewer than {judges.folds} texts or on nearly all: {name}")
             continue
-        believed = _believed(entries, given, folds, seed)
-        found = find_wrong(given, believed, method)
+        believed = judges.believe(entries, range(len(entries)), given)
+        found = find_wrong(given, believed, judges.method)
         noise.append(found.noise)
         accuracy.append(float((believed.argmax(1) == given).mean()))
         for row in np.flatnonzero(found.wrong).tolist():
@@ -105,11 +132,6 @@ def _several_labels(entries: Sequence[Entry], checked: Checked, method: Method, 
             checked.suggestions.append(_label(entries, row, sign + name, sure, float(found.margin[row])))
     if noise:
         checked.noise, checked.accuracy = float(np.mean(noise)), float(np.mean(accuracy))
-
-
-def _believed(entries: Sequence[Entry], given: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    texts, documents = [entry.asked for entry in entries], [entry.document for entry in entries]
-    return out_of_fold(texts, given, documents, folds=folds, seed=seed)
 
 
 def _label(entries: Sequence[Entry], row: int, suggested: str, confidence: float, margin: float) -> Suggestion:
