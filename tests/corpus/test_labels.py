@@ -218,9 +218,29 @@ def test_files_are_named_apart_and_read_once(tmp_path: Path) -> None:
     assert [file["name"] for file in account.files] == list(map(str, paths))
     with pytest.raises(LavraError, match="is given twice"):
         take_in([paths[0], paths[0]], tmp_path, Taking(unlicensed="keep"))
-    (tmp_path / "broken.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:20])
-    with pytest.raises(LavraError, match=r"broken.jsonl.gz cannot be unpacked"):
-        take_in([tmp_path / "broken.jsonl.gz"], tmp_path, Taking())
+
+
+def test_damage_costs_the_rows_that_it_hits(take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line in another encoding, one that is too long, a compressed file that was cut, one that grows without end."""
+    monkeypatch.setattr("lavra.corpus.examples.rows._LONGEST_LINE", 200)
+
+    def row(number: int) -> bytes:
+        return json.dumps({"prompt": f"Pergunta {number}", "completion": f"Resposta {number}"}).encode() + b"\n"
+
+    latin = row(1) + '{"prompt": "é", "completion": "ção"}\n'.encode("latin-1") + b'{"prompt": "%s"}\n' % (b"a" * 700)
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + latin + row(2) + b"\n\n" + row(3))
+    account, out = take(tmp_path / "a.jsonl")
+    assert account.kept == 3
+    assert list(left(out)) == ["a.jsonl:2", "a.jsonl:3"]
+    assert [entry.origin for entry in read_entries(out)] == ["a.jsonl:1", "a.jsonl:4", "a.jsonl:7"]
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"".join(map(row, range(5000))))[:-2000])
+    account, out = take(tmp_path / "cut.jsonl.gz", similarity=0.0)
+    assert account.kept > 1000
+    assert "the gzip data ends too soon" in (out / "left_out.jsonl").read_text("utf-8")
+    (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(row(1) + b" " * 120_000_000))
+    account, out = take(tmp_path / "bomb.jsonl.gz")
+    assert account.kept == 1
+    assert "more than" in (out / "left_out.jsonl").read_text("utf-8")
 
 
 def test_the_page_of_the_account_holds_no_markup_of_a_file(take, tmp_path: Path) -> None:

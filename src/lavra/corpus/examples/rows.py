@@ -1,6 +1,7 @@
 """Rows out of files: JSON Lines, JSON, CSV and Parquet, the texts compressed or not. Each comes with its line.
 
-A row that cannot be read is a problem of its own; the file goes on after it.
+A row that cannot be read is a problem of its own; the file goes on after it. JSON Lines and Parquet are read as
+streams: what is in memory is a line, or some rows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lavra.corpus.examples.example import Problem
-from lavra.corpus.packing import inner_name, packing, unpacked
+from lavra.corpus.packing import Damaged, inner_name, open_stream, packing, unpacked
 from lavra.corpus.parts import Unreadable
 from lavra.errors import LavraError
 
@@ -23,8 +24,9 @@ _SPACE = re.compile(r"[\s,]*")
 _LISTS = ("data", "examples", "rows", "train", "instances")
 """Fields that a JSON file's list may lie in."""
 _LONGEST_CELL = 1 << 27
-_MOST_UNPACKED = 4 << 30
-"""Bytes that a compressed file may hold: what is read stays in memory."""
+_LONGEST_LINE = 1 << 26
+_MOST_UNPACKED = 1 << 30
+"""Bytes that a compressed JSON or CSV file may hold: it is in memory as a whole."""
 
 
 def rows(path: Path) -> Iterator[Row | Problem]:
@@ -65,15 +67,45 @@ def _object(value: Any, where: str) -> Row | Problem:
 
 
 def _jsonl(path: Path) -> Iterator[Row | Problem]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
+    for where, line in _lines(path):
+        if isinstance(line, Problem):
+            yield line
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Problem(f"{path}:{number}", f"this line is not JSON ({error}); repair or delete it")
+            text = line.decode("utf-8-sig")
+            value = json.loads(text) if text.strip() else None
+        except UnicodeDecodeError as error:
+            yield Problem(where, f"this line is not UTF-8 text (byte {error.start}); save it as UTF-8, or delete it")
             continue
-        yield _object(value, f"{path}:{number}")
+        except (ValueError, RecursionError) as error:
+            yield Problem(where, f"this line is not JSON ({error}); repair or delete it")
+            continue
+        if text.strip():
+            yield _object(value, where)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
+    """Every line with where it stands. After damage in a compressed file the lines are counted on."""
+    number = 0
+    with path.open("rb") as file:
+        stream = open_stream(file)
+        while True:
+            number += 1
+            where = f"{path}:{number}"
+            try:
+                line = stream.readline(_LONGEST_LINE)
+                whole = len(line) < _LONGEST_LINE or line.endswith(b"\n")
+                while line and not whole and (more := stream.readline(_LONGEST_LINE)):
+                    if more.endswith(b"\n"):
+                        break
+            except Unreadable as error:
+                yield where, Problem(where, f"{error}; compress the file again")
+                if isinstance(error, Damaged):
+                    continue
+                return
+            if not line:
+                return
+            yield where, line if whole else Problem(where, f"this line has more than {_LONGEST_LINE >> 20} MiB; cut it")
 
 
 def _json(path: Path) -> Iterator[Row | Problem]:
