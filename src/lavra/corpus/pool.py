@@ -143,38 +143,47 @@ class _Worker:
         if not self._ready:
             self._wait_until_ready(settings)
         deadline = time.monotonic() + settings.seconds_per_file
-        # A text of the largest size allowed takes up to six bytes a character as ASCII JSON, and spans besides.
-        largest = settings.max_text_megabytes * 8_000_000 + 64_000_000
-        answer = bytearray()
-        wanted = 8
-        unsent = memoryview(request)
+        # A text takes up to four bytes a character; spans, and titles as ASCII JSON, besides.
+        largest = settings.max_text_megabytes * 4_000_000 + 64_000_000
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
             selector.register(self._in, selectors.EVENT_WRITE)
-            while len(answer) < wanted:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise _timeout(settings)
-                for key, _ in selector.select(left):
-                    try:
-                        if key.fd == self._in:
-                            unsent = unsent[os.write(self._in, unsent[: 1 << 20]) :]
-                            if not unsent:
-                                selector.unregister(self._in)
-                            continue
-                        received = os.read(self._out, 1 << 20)
-                    except BlockingIOError:
+            exchange = _Exchange(selector, memoryview(request), deadline)
+            size = int.from_bytes(self._received(8, exchange, settings), "big")
+            if size > largest:
+                raise _too_large()
+            answer: dict[str, Any] = json.loads(self._received(size, exchange, settings))
+            documents = [fields for fields in answer.get("documents", ()) if "text" in fields]
+            sizes = [fields["text"] for fields in documents]
+            if not all(isinstance(size, int) and size >= 0 for size in sizes) or sum(sizes) > largest:
+                raise _too_large()
+            for fields, size in zip(documents, sizes, strict=True):
+                fields["text"] = self._received(size, exchange, settings).decode("utf-8", "surrogatepass")
+        return answer
+
+    def _received(self, size: int, exchange: _Exchange, settings: ReadSettings) -> bytearray:
+        """``size`` bytes of the answer; what is left of the request is sent meanwhile."""
+        data = bytearray()
+        while len(data) < size:
+            left = exchange.deadline - time.monotonic()
+            if left <= 0:
+                raise _timeout(settings)
+            for key, _ in exchange.selector.select(left):
+                try:
+                    if key.fd == self._in:
+                        exchange.unsent = exchange.unsent[os.write(self._in, exchange.unsent[: 1 << 20]) :]
+                        if not exchange.unsent:
+                            exchange.selector.unregister(self._in)
                         continue
-                    except OSError:
-                        raise self._died(settings) from None
-                    if not received:
-                        raise self._died(settings)
-                    answer += received
-                    if wanted == 8 and len(answer) >= 8:
-                        wanted = 8 + int.from_bytes(answer[:8], "big")
-                        if wanted > largest:
-                            raise Unreadable("too_large", "its text is larger than `max_text_megabytes` allows")
-        return json.loads(bytes(answer[8:wanted]))
+                    piece = os.read(self._out, min(size - len(data), 1 << 20))
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    raise self._died(settings) from None
+                if not piece:
+                    raise self._died(settings)
+                data += piece
+        return data
 
     def _wait_until_ready(self, settings: ReadSettings) -> None:
         with selectors.DefaultSelector() as selector:
@@ -201,6 +210,19 @@ class _Worker:
             f"the process that read it ended ({how}): the file is damaged or needs more than "
             f"{settings.worker_megabytes:,} MiB of memory (`worker_megabytes`)",
         )
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request and its answer under way."""
+
+    selector: selectors.BaseSelector
+    unsent: memoryview
+    deadline: float
+
+
+def _too_large() -> Unreadable:
+    return Unreadable("too_large", "its text is larger than `max_text_megabytes` allows")
 
 
 def _timeout(settings: ReadSettings) -> Unreadable:

@@ -39,6 +39,8 @@ Progress = Callable[[int, int, str], None]
 _LIGHT_BYTES = 4_000_000
 """Above this a text format goes to a worker too: its time is bounded there and other files need not wait."""
 _WINDOW = 256
+_BYTES_UNDER_WAY = 64_000_000
+"""Of files that workers read or have read: what they made of them is in memory until its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ def _in_order(
     folder = root.path if root.path.is_dir() else root.path.parent
     sources = Sources(folder)
     waiting: deque[_Task] = deque()
-    in_flight = 0
+    in_flight = size = 0
     for number, entry in enumerate(walk(root.path, root.label, settings, ignored)):
         if number < passed:
             yield None
@@ -182,10 +184,12 @@ def _in_order(
             sources.check(entry.path)
             task.begin(pool, settings)
             in_flight += task.future is not None
+            size += entry.size if task.future is not None else 0
         waiting.append(task)
-        while len(waiting) > _WINDOW or in_flight > 3 * settings.processes():
+        while len(waiting) > _WINDOW or in_flight > 3 * settings.processes() or size > _BYTES_UNDER_WAY:
             task = waiting.popleft()
-            in_flight -= task.future is not None
+            if task.future is not None and isinstance(task.entry, Found):
+                in_flight, size = in_flight - 1, size - task.entry.size
             yield task
     while waiting:
         yield waiting.popleft()

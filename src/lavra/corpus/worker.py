@@ -1,8 +1,9 @@
 """The process in which files with complicated parsers are read: it may die, and only it.
 
-Started by `pool` with two pipes. A request is one line of JSON, followed by the file's bytes where there is no path;
-an answer is eight bytes of length and JSON. Never pickle: whoever takes over the parser must gain no more than the
-right to lie about one file's text.
+Started by `pool` with two pipes. A request is one line of JSON, followed by the file's bytes where there is no path; an
+answer is eight bytes of length, JSON, and behind it the texts, whose lengths the JSON gives in their stead: as JSON a
+long text would be there four times over. Never pickle: whoever takes over the parser must gain no more than the right
+to lie about one file's text.
 """
 
 from __future__ import annotations
@@ -40,9 +41,12 @@ def main() -> None:
         _limit(request)
         answer = _answer(request, requests)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        texts = _texts(answer)
         data = json.dumps(answer, ensure_ascii=True, check_circular=False).encode()
         answers.write(len(data).to_bytes(8, "big"))
         answers.write(data)
+        while texts:
+            answers.write(texts.pop(0))
         answers.flush()
         if answer.get("exhausted"):
             return
@@ -91,6 +95,16 @@ def _answer(request: dict[str, Any], requests: BinaryIO) -> dict[str, Any]:
     except MemoryError:
         reason = f"reading it needs more than {settings.worker_megabytes:,} MiB of memory: raise `worker_megabytes`"
         return {"skipped": ["memory", reason], "exhausted": True}
+
+
+def _texts(answer: dict[str, Any]) -> list[bytes]:
+    """The texts of an answer's documents, taken out of it: their lengths stay."""
+    texts = []
+    for document in answer.get("documents", ()):
+        if "text" in document:
+            texts.append(document["text"].encode("utf-8", "surrogatepass"))
+            document["text"] = len(texts[-1])
+    return texts
 
 
 def _settings(values: dict[str, Any]) -> ReadSettings:
