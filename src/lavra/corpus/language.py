@@ -15,14 +15,12 @@ from typing import Any
 UNKNOWN = "und"
 _DECOYS = ("gl", "ca", "fr", "it", "de", "nl", "ro")
 _SAMPLE = 500  # characters from each of three places; passages of half of that in all are told apart without an error
-_MIN_LETTERS = 20
-_SHORT_LETTERS = 200
-_MIN_CONFIDENCE = 0.5
+MIN_LETTERS = 20
+SHORT_LETTERS = 200
+MIN_CONFIDENCE = 0.5
 
 
-def detect_language(
-    text: str, languages: Sequence[str] = ("pt", "es", "en"), *, min_letters: int = _MIN_LETTERS
-) -> str:
+def detect_language(text: str, languages: Sequence[str] = ("pt", "es", "en"), *, min_letters: int = MIN_LETTERS) -> str:
     """The ISO 639-1 code of the language of ``text``, one of ``languages``, or ``und``: too short or unsure.
 
     Raises `LavraError` where one of ``languages`` is not known to the detector.
@@ -31,22 +29,23 @@ def detect_language(
 
 
 def identify(
-    text: str, languages: Sequence[str] = ("pt", "es", "en"), *, min_letters: int = _MIN_LETTERS
+    text: str, languages: Sequence[str] = ("pt", "es", "en"), *, min_letters: int = MIN_LETTERS
 ) -> tuple[str, float]:
     """As `detect_language`, with the confidence, 0 to 1: of the language, or that it is none of them (0: too short)."""
-    sample = _sampled(text)
+    sample = sampled(text)
     letters = sum(map(str.isalpha, sample))
     if letters < min_letters:
         return UNKNOWN, 0.0
-    alone, among_neighbours = _identifiers(tuple(languages))
-    code, confidence = (alone if letters < _SHORT_LETTERS else among_neighbours).classify(sample)
+    alone, among_neighbours = identifiers(tuple(languages))
+    code, confidence = (alone if letters < SHORT_LETTERS else among_neighbours).classify(sample)
     confidence = float(confidence)
-    if confidence < _MIN_CONFIDENCE:
+    if confidence < MIN_CONFIDENCE:
         return UNKNOWN, 0.0
     return (code if code in languages else UNKNOWN), confidence
 
 
-def _sampled(text: str) -> str:
+def sampled(text: str) -> str:
+    """What is looked at of a text: its beginning, middle and end."""
     if len(text) <= 3 * _SAMPLE:
         return text
     middle = len(text) // 2
@@ -54,7 +53,7 @@ def _sampled(text: str) -> str:
 
 
 @cache
-def _identifiers(languages: tuple[str, ...]) -> tuple[Any, Any]:
+def identifiers(languages: tuple[str, ...]) -> tuple[Any, Any]:
     """One that chooses among ``languages`` alone, and one that knows the decoys as well.
 
     They share the table of moves (48 MB), and the columns of the 130 other languages (28 MB) are let go.

@@ -155,10 +155,9 @@ def _languages(texts: list[str], stated: list[str], settings: Cleaning) -> tuple
     """What each text is in; what the corpus already says stands, unless the stage is on and says otherwise."""
     if not settings.has("language"):
         return stated, [1.0] * len(texts)
-    from lavra.corpus.language import identify
+    from lavra.corpus.cleaning.languages import identify_all
 
-    found = [identify(text, settings.languages) for text in texts]
-    return [code for code, _ in found], [confidence for _, confidence in found]
+    return identify_all(texts, settings.languages)
 
 
 def _personal(texts: list[str], places: list[Any], settings: Cleaning) -> tuple[list[str], list[Any], list[Any]]:
