@@ -69,10 +69,11 @@ def measure(
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))
         return
-    print(f"{loaded.name}: 0.5 is no preference; of general text less is better.\n")
-    heads = ["measure", "items", "as it is" if other is None else loaded.name]
-    if how or other:
-        heads += ["debiased" if other is None else other.name, "change", "p"]
+    name = model or loaded.name
+    print(f"{name}: 0.5 is no preference; of general text less is better.\n")
+    heads = ["measure", "items", name if beside else "as it is"]
+    if how or beside:
+        heads += [beside or "debiased", "change", "p"]
     rows = []
     for one in found:
         row = [one.measure, str(one.before.count), str(one.before)]
