@@ -160,17 +160,23 @@ def improve_prompt(questions: str | Path, *, keep: bool = False, **options: Any)
 
 
 def bias(
-    model: str | None = None, *, data: str | Path | None = None, self_debias: bool = False, **options: Any
+    model: str | None = None,
+    *,
+    data: str | Path | None = None,
+    beside: str | None = None,
+    self_debias: bool = False,
+    **options: Any,
 ) -> Sequence[BiasMeasured]:
-    """How often a model finds the stereotyping side likelier, and what debiasing changes; the options are the fields of
-    ``Debiasing`` of ``lavra.inference.self_debias``."""
+    """How often a model finds the stereotyping side likelier, and what debiasing changes, or another model ``beside``
+    it; the options are the fields of ``Debiasing`` of ``lavra.inference.self_debias``."""
     from lavra.inference.self_debias import Debiasing
     from lavra.workspace.biasing import measure_bias
     from lavra.workspace.decoders import load
 
     how = Debiasing(**options) if self_debias else None
-    where = None if data is None else Path(data)
-    return measure_bias(load(Workspace.find(), model), data=where, how=how)
+    where, here = None if data is None else Path(data), Workspace.find()
+    other = None if beside is None else load(here, beside)
+    return measure_bias(load(here, model), data=where, how=how, beside=other)
 
 
 def memorisation(model: str | None = None, **options: Any) -> Evaluated:
