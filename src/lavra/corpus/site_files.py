@@ -40,7 +40,8 @@ _LINE = re.compile(r"[ \t]*([A-Za-z-]+)[ \t]*:[ \t]*([^#\r\n]*)")
 _SIGNAL = re.compile(r"\bai-train\s*=\s*(yes|no)\b", re.I)
 _RULES = 5_000
 _FOLDERS = 10_000
-"""Folders whose files are remembered."""
+_CHARACTERS = 16_000_000
+"""Folders whose files are remembered, and how much text of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _counts(rules: tuple[_Rule, ...], path: str, *, closed: bool) -> _Rule | Non
     return max(matching, key=lambda rule: (rule.length, rule.closed == closed), default=None)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _groups(text: str, *, kinds: bool = False) -> tuple[_Group, ...]:
     """The groups of a file like robots.txt; ``kinds``: patterns such as ``*.html`` are types of files."""
     groups: list[_Group] = []
@@ -134,10 +135,10 @@ def _groups(text: str, *, kinds: bool = False) -> tuple[_Group, ...]:
     return tuple(groups)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _reservations(text: str) -> tuple[_Rule, ...]:
     try:
-        entries: Any = json.loads(text[: 4 * LARGEST]) if text else []
+        entries: Any = json.loads(text) if 0 < len(text) <= LARGEST else []
     except (ValueError, RecursionError):
         return ()
     rules = []
@@ -190,15 +191,18 @@ class SiteFiles:
     def __init__(self, root: Path | None) -> None:
         self._root = root
         self._texts: dict[Path, dict[str, str]] = {}
+        self._size = 0
 
     def said(self, path: Path) -> dict[str, str]:
         """What the nearest folder above ``path`` that is a site says of it."""
         folder = path.parent
         while self._root is not None and (folder == self._root or self._root in folder.parents):
             if folder not in self._texts:
-                if len(self._texts) >= _FOLDERS:
+                if len(self._texts) >= _FOLDERS or self._size >= _CHARACTERS:
                     self._texts.clear()
+                    self._size = 0
                 self._texts[folder] = _texts(folder)
+                self._size += sum(map(len, self._texts[folder].values()))
             if files := self._texts[folder]:
                 return said(files, "/" + path.relative_to(folder).as_posix())
             folder = folder.parent
@@ -210,7 +214,7 @@ def _texts(folder: Path) -> dict[str, str]:
     for place, name in PLACES.items():
         try:
             with os.fdopen(open_file(folder / place[1:]), "rb") as file:
-                text = file.read(4 * LARGEST).decode("utf-8", "replace")
+                text = file.read(LARGEST).decode("utf-8", "replace")
         except OSError:
             continue
         if is_one(name, text):
@@ -222,12 +226,12 @@ class CrawledSites:
     """The files of the sites of a crawl, remembered by their hosts."""
 
     def __init__(self) -> None:
-        self._texts: Remembered[str] = Remembered(held=1_000)
+        self._texts: Remembered[str] = Remembered(held=100)
 
     def add(self, address: str, text: str) -> None:
         """Keep a file of a site, if it is one."""
         site, place = _parts(address)
-        name = PLACES.get(place)
+        name, text = PLACES.get(place), text[:LARGEST]
         if name is not None and is_one(name, text):
             self._texts[f"{site}\0{name}"] = text
 
