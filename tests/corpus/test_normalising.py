@@ -94,3 +94,8 @@ def test_a_span_that_no_edit_touches_holds_the_same_text(
         return
     (moved,) = move([span], made)
     assert apply(text, made)[moved.start : moved.end] == text[span.start : span.end]
+
+
+def test_a_million_blanks_in_a_row_are_looked_at_once() -> None:
+    text = "a" + " " * 1_000_000 + "b" + "\t" * 1_000_000
+    assert normalise(text).text == "a" + " " * 1_000_000 + "b"
