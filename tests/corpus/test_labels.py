@@ -17,6 +17,7 @@ from lavra.corpus.examples import read_examples
 from lavra.corpus.labelled import read_labelled
 from lavra.corpus.labels.account import Account, load_account, reason_of
 from lavra.corpus.labels.entry import FILE, read_entries
+from lavra.corpus.labels.repeats import require
 from lavra.corpus.labels.settings import Taking
 from lavra.corpus.labels.taking import take_in
 from lavra.corpus.preferences import read_judgements, read_preferences
@@ -250,6 +251,13 @@ def test_the_page_of_the_account_holds_no_markup_of_a_file(take, tmp_path: Path)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "<td>b/c</td>" in html
+
+
+def test_what_is_not_installed_is_named() -> None:
+    with pytest.raises(
+        LavraError, match=r"judging needs no_such_library: install it with  pip install 'lavra\[corpus\]'"
+    ):
+        require("judging", "json", "no_such_library")
 
 
 def test_like_reasons_are_counted_together() -> None:

@@ -42,7 +42,7 @@ def out_of_fold(
     vectors: (N, D) of the texts' meaning.
     Raises LavraError where a library is missing, or a fold's others lack a class.
     """
-    require("checking labels")
+    require("checking labels", "sklearn")
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 

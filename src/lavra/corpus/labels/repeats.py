@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,14 +165,13 @@ def _column(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]
     return buffers(pa.array(texts, pa.large_string()))
 
 
-def require(what: str) -> None:
-    """Raises LavraError, saying what to install, where compiled counting is not there."""
-    try:
-        import numba  # noqa: F401
-        import scipy  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise LavraError(f"{what} needs {error.name}: install it with  pip install 'lavra[corpus]'.") from None
+def require(what: str, *modules: str) -> None:
+    """Raises LavraError, saying what to install, where one of ``modules`` is not there."""
+    for module in modules or ("numba", "scipy"):
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise LavraError(f"{what} needs {error.name}: install it with  pip install 'lavra[corpus]'.") from None
 
 
 def matrix_of(files: Sequence[str], left: Sequence[LeftOut]) -> dict[str, dict[str, int]]:

@@ -79,14 +79,9 @@ def _allowed(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], l
 
 def _without_personal(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftOut], Counter[str]]:
     """Personal data replaced or only counted; or entries with any left out."""
-    try:
-        import phonenumbers  # noqa: F401
-        import pyarrow as pa
-        import stdnum  # noqa: F401
-    except ImportError as error:
-        raise LavraError(
-            f"finding personal data needs {error.name}: install it with  pip install 'lavra[corpus]'."
-        ) from None
+    require("finding personal data", "phonenumbers", "stdnum")
+    import pyarrow as pa
+
     from lavra.corpus.personal.finding import find_at, redact, suspects
     from lavra.corpus.personal.kinds import KINDS, chosen, own_kind, placeholders
 
