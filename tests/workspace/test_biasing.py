@@ -81,6 +81,22 @@ def test_what_is_written_many_at_once_is_what_is_written_one_by_one(tiny_writer:
     assert found == ["".join(piece.text for piece in engine.stream(ids, sampling)) for ids in begun]
 
 
+def test_what_is_written_several_times_behind_a_prompt_counts_once(place: Path, tmp_path: Path) -> None:
+    from lavra.evaluation.bias.generations import Prompt, Written, compare
+
+    one, other = (Prompt(f"The {animal}", "k", animal, "en", "1") for animal in ("cat", "dog"))
+    values = [(one, 1.0), (other, 0.0), (one, 0.0), (other, 0.0)]
+    (found,) = compare([Written(prompt, "", {"sentiment": value}) for prompt, value in values])
+    assert [(group.mean, group.count) for group in found.groups.values()] == [(0.5, 1), (0.0, 1)]
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "written.jsonl"
+    pairs.write_text('{"kind": "k", "prompts": {"a": "The cat", "b": "The dog"}}\n' * 2)
+    given = ("--prompts", str(pairs), "--tokens", "3", "--times", "3", "--temperature", "1", "--out", str(out))
+    assert lavra(place, "write", *given).exit_code == 0
+    texts = [json.loads(line)["written"] for line in out.read_text().splitlines()]
+    assert len(texts) == 12
+    assert len(set(texts)) > 6
+
+
 def test_the_commands_print_tables_and_write_what_was_written(place: Path, tmp_path: Path) -> None:
     measured = lavra(place, "measure", "--data", str(place / "data"), "--limit", "20")
     assert measured.exit_code == 0, measured.output
@@ -118,6 +134,7 @@ def test_augmented_data_are_a_file_beside_and_none_is_overwritten(place: Path, t
         (("measure", "--self-debias", "--language", "de"), "self-debiasing speaks en, pt"),
         (("measure", "--beside", "no-such-model"), "there is no model 'no-such-model'"),
         (("measure", "--beside", "x", "--self-debias"), "give --beside or --self-debias"),
+        (("write", "--times", "2"), "add --temperature 1 to --times"),
         (("write", "--bold", "nowhere"), "no file of BOLD's prompts"),
         (("write", "--holistic", "nowhere"), "holds no HolisticBias"),
         (("write", "--bold", "a", "--holistic", "b"), "prompts come from one place"),

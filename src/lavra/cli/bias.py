@@ -123,6 +123,7 @@ def write(
     language: LanguageOption = "en",
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a continuation.")] = 24,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    times: Annotated[int, typer.Option(min=1, help="Continuations of each prompt; they count as their mean.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     self_debias: DebiasOption = False,
     against: AgainstOption = None,
@@ -142,7 +143,8 @@ def write(
     classify = classifying(here, classifier) if classifier else None
     loaded = load(here, model)
     how = how_of(against, language, decay) if self_debias else None
-    given: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "seed": seed, "classify": classify}
+    given: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "seed": seed, "times": times}
+    given["classify"] = classify
     with progress() as report:
         written = {"as it is": write_about(loaded, asked, **given, progress=report)}
         if how is not None:

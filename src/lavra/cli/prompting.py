@@ -160,10 +160,11 @@ def _show_improved(found: Improved) -> None:
     if found.wrote is not None:
         wrote = found.wrote
         print(f"{wrote.by} wrote {wrote.lines} lines, of which {len(wrote.usable)} are instructions to try.\n")
+    width = max((len(one.variant.origin) for one in found.found.tried), default=0)
     for one in found.found.tried:
         words = " ".join(one.variant.instruction.split()) or "(none)"
         said = f"{one.variant.said}: " if one.stage != "instructions" else ""
-        print(f"{one.stage:12} {one.mean:.3f} of {one.questions:3}  {one.variant.origin:8} {said}{words[:70]}")
+        print(f"{one.stage:12} {one.mean:.3f} of {one.questions:3}  {one.variant.origin:{width}} {said}{words[:70]}")
     difference = found.difference
     print(f"\nnow   {found.present}\nbest  {found.best}  {found.found.best.said}: {found.found.best.instruction}")
     print(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lavra.errors import LavraError
 from lavra.evaluation.bias.associations import load_associations, preferences
 from lavra.evaluation.bias.generations import Classify, Prompt, Write, Written, write_all
 from lavra.evaluation.intervals import Difference, Interval, mean_interval, paired
@@ -18,6 +19,7 @@ from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
 from lavra.inference.self_debias import Debiasing, SelfDebias, debiased_log_likelihoods
 from lavra.model.base import Model
+from lavra.model.cache import KVCache
 from lavra.tokens.tokenizer import Tokenizer
 from lavra.workspace.decoders import Loaded
 from lavra.workspace.workspace import Progress, Workspace, silent
@@ -122,8 +124,6 @@ def _values(
 
 def crows_file(data: Path) -> Path:
     """CrowS-Pairs in the directory of ``lavra evaluate``. Raises LavraError where it is not there."""
-    from lavra.errors import LavraError
-
     path = data / "bias" / "crows_pairs" / "crows_pairs_anonymized.csv"
     if not path.is_file():
         raise LavraError(f"{path} is not there: give the directory of lavra evaluate's data, or leave --data out.")
@@ -139,49 +139,56 @@ def _kinds(path: Path) -> list[str]:
 
 def write_about(
     loaded: Loaded, prompts: Sequence[Prompt], *, tokens: int = 24, temperature: float = 0.0, seed: int = 0,
-    how: Debiasing | None = None, classify: Classify | None = None, progress: Progress = silent,
+    times: int = 1, how: Debiasing | None = None, classify: Classify | None = None, progress: Progress = silent,
 ) -> list[Written]:  # fmt: skip
-    """What the model writes behind each prompt, measured; each prompt draws by the same seed."""
+    """What the model writes behind each prompt, measured; ``times`` each. With one each, all draw by the same seed.
+
+    Raises:
+        LavraError: where several are wanted of a temperature at which all are the same.
+    """
+    if times > 1 and temperature == 0:
+        raise LavraError("a greedy model writes the same each time: add --temperature 1 to --times.")
     sampling = Sampling(max_tokens=tokens, temperature=temperature, seed=seed)
-    return write_all(prompts, _writer(loaded, sampling, how, progress), classify)
+    asked = [prompt for _ in range(times) for prompt in prompts]
+    return write_all(asked, _writer(loaded, sampling, how, progress, len(prompts)), classify)
 
 
-def _writer(loaded: Loaded, sampling: Sampling, how: Debiasing | None, progress: Progress) -> Write:
-    """Many at once where nothing is drawn by lot and nothing debiased, else one after another."""
-    if how is None and sampling.temperature == 0 and loaded.model.config.causal:
-        return _together(loaded, sampling, progress)
+def _writer(loaded: Loaded, sampling: Sampling, how: Debiasing | None, progress: Progress, each: int) -> Write:
+    """Many at once, unless all draw by the same seed, something is debiased, or the model's memory is no KV cache.
+    ``each``: prompts, after which the same ones come again."""
     engine = Engine(loaded.model, loaded.tokenizer, name=loaded.name)
     if how is not None:
         engine = engine.processed(debiasing(how))
 
     def write(prompts: Sequence[str]) -> list[str]:
+        same_seed = sampling.temperature > 0 and len(prompts) == each
+        if how is None and not same_seed and isinstance(loaded.model.make_cache(1), KVCache):
+            return _together(loaded, prompts, sampling, progress)
         found = []
         for number, prompt in enumerate(prompts):
             progress("Writing", number, len(prompts))
-            pieces = engine.stream(_begun(loaded.tokenizer, prompt), sampling)
+            drawn = replace(sampling, seed=(sampling.seed or 0) + number // each)
+            pieces = engine.stream(_begun(loaded.tokenizer, prompt), drawn)
             found.append("".join(piece.text for piece in pieces))
         return found
 
     return write
 
 
-def _together(loaded: Loaded, sampling: Sampling, progress: Progress) -> Write:
+def _together(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, progress: Progress) -> list[str]:
     """A batch reads the weights once for all of its prompts."""
     ends = loaded.tokenizer.eos_ids
-
-    def write(prompts: Sequence[str]) -> list[str]:
-        begun = [_begun(loaded.tokenizer, prompt) for prompt in prompts]
-        order = sorted(range(len(begun)), key=lambda number: len(begun[number]))
-        found = [""] * len(begun)
-        for start in range(0, len(order), _AT_ONCE):
-            progress("Writing", start, len(order))
-            chosen = order[start : start + _AT_ONCE]
-            answers = sample_batch(loaded.model, [begun[number] for number in chosen], sampling, ends=ends)
-            for number, (answer,) in zip(chosen, answers, strict=True):
-                found[number] = loaded.tokenizer.decode([token for token in answer if token not in ends])
-        return found
-
-    return write
+    begun = [_begun(loaded.tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(begun)), key=lambda number: len(begun[number]))
+    found = [""] * len(begun)
+    for start in range(0, len(order), _AT_ONCE):
+        progress("Writing", start, len(order))
+        chosen = order[start : start + _AT_ONCE]
+        drawn = replace(sampling, seed=(sampling.seed or 0) + start)
+        answers = sample_batch(loaded.model, [begun[number] for number in chosen], drawn, ends=ends)
+        for number, (answer,) in zip(chosen, answers, strict=True):
+            found[number] = loaded.tokenizer.decode([token for token in answer if token not in ends])
+    return found
 
 
 def _begun(tokenizer: Tokenizer, prompt: str) -> list[int]:

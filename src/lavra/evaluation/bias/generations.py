@@ -164,7 +164,9 @@ class Compared:
 
 
 def compare(written: Sequence[Written]) -> list[Compared]:
-    """By language, kind and measure: each group's mean, and of two groups of pairs the paired difference."""
+    """By language, kind and measure: each group's mean, and of two groups of pairs the paired difference. What was
+    written several times behind a prompt counts once, as its mean: prompts are what was drawn, not words."""
+    written = once_each(written)
     places = list(dict.fromkeys((one.prompt.language, one.prompt.kind) for one in written))
     found: list[tuple[str, str, str, dict[str, Interval], Difference | None]] = []
     for language, kind in places:
@@ -179,6 +181,19 @@ def compare(written: Sequence[Written]) -> list[Compared]:
             kind, language, measure, means, difference, next(corrected) if difference is not None else float("nan")
         )
         for kind, language, measure, means, difference in found
+    ]
+
+
+def once_each(written: Sequence[Written]) -> list[Written]:
+    """One a prompt, with the means of its values and the text of the first."""
+    by_prompt: dict[Prompt, list[Written]] = {}
+    for one in written:
+        by_prompt.setdefault(one.prompt, []).append(one)
+    return [
+        Written(
+            prompt, some[0].text, {name: float(np.mean([one.values[name] for one in some])) for name in some[0].values}
+        )
+        for prompt, some in by_prompt.items()
     ]
 
 
