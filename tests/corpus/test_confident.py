@@ -104,6 +104,17 @@ def test_of_several_labels_each_is_judged_for_itself() -> None:
     assert found == {(4, "+doce"), (13, "-frio")}
 
 
+def test_a_label_that_nothing_tells_is_not_judged() -> None:
+    random = np.random.default_rng(0)
+    entries = several()
+    for row in random.permutation(len(entries))[:12].tolist():
+        entries[row] = Entry({**entries[row].row, "labels": [*entries[row].labels, "acaso"]}, "x")
+    checked = check(entries)
+    assert len(checked.notes) == 1
+    assert checked.notes[0].startswith("not judged, because models that have not seen a text hardly tell it: acaso")
+    assert not any("acaso" in one.suggested for one in checked.suggestions)
+
+
 def test_meaning_finds_what_words_do_not_tell() -> None:
     """Every word stands once; the vectors know the labels."""
     random = np.random.default_rng(0)

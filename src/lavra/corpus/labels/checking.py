@@ -14,12 +14,16 @@ import numpy as np
 
 from lavra.corpus.labels.confident import Method, find_wrong
 from lavra.corpus.labels.entry import Entry
-from lavra.corpus.labels.predicting import out_of_fold
+from lavra.corpus.labels.predicting import out_of_fold, told_apart
 from lavra.corpus.labels.repeats import alike
 from lavra.corpus.labels.settings import Taking
 from lavra.corpus.labels.signals import SIGNALS, longer_chosen
 from lavra.corpus.labels.suggestions import Suggestion, id_of, shown
 from lavra.errors import LavraError
+
+_TOLD = 0.75
+"""Area under the ROC curve below which a label among several is not judged: where models cannot tell it, nearly all of
+its few texts would be doubted (of ToLD-Br's six, racism, with 32 texts of 20,714, has .57)."""
 
 
 @dataclass
@@ -123,6 +127,11 @@ def _several_labels(entries: Sequence[Entry], checked: Checked, judges: _Judges)
             checked.notes.append(f"not judged, on fewer than {judges.folds} texts or on nearly all: {name}")
             continue
         believed = judges.believe(entries, range(len(entries)), given)
+        if (told := told_apart(given, believed)) < _TOLD:
+            checked.notes.append(
+                f"not judged, because models that have not seen a text hardly tell it: {name} ({told:.2f})"
+            )
+            continue
         found = find_wrong(given, believed, judges.method)
         noise.append(found.noise)
         accuracy.append(float((believed.argmax(1) == given).mean()))

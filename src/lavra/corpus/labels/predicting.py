@@ -67,6 +67,13 @@ def out_of_fold(
     return believed
 
 
+def told_apart(given: NDArray[np.int64], believed: NDArray[np.float64]) -> float:
+    """How well the probabilities of class 1 of two tell it: the area under the ROC curve, .5 for chance."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(given, believed[:, 1]))
+
+
 def _words(texts: Sequence[str]) -> Any:
     """TF-IDF of words and pairs of words, of those that two texts have; of all where no text shares any."""
     from sklearn.feature_extraction.text import TfidfVectorizer
