@@ -97,6 +97,26 @@ def test_what_is_written_several_times_behind_a_prompt_counts_once(place: Path, 
     assert len(set(texts)) > 6
 
 
+def test_kinds_that_compare_the_same_groups_are_compared_together_as_well() -> None:
+    from lavra.evaluation.bias.generations import ALL, Prompt, Written, compare
+
+    def written(kind: str, group: str, pair: int, value: float) -> Written:
+        return Written(Prompt(f"A {kind} {group} {pair}", kind, group, "en", str(pair)), "", {"sentiment": value})
+
+    some = [
+        written(kind, group, pair, float(group == "women" and pair % 2))
+        for kind in ("old", "young")
+        for pair in range(6)
+        for group in ("women", "men")
+    ]
+    found = {one.kind: one for one in compare(some)}
+    assert list(found) == [ALL, "old", "young"]
+    assert found[ALL].difference is not None
+    assert (found[ALL].difference.mean, found[ALL].difference.count) == (0.5, 12)
+    other = Written(Prompt("A boy", "age", "boys", "en", "0"), "", {"sentiment": 0.0})
+    assert ALL not in {one.kind for one in compare([*some, other])}, "other groups: nothing to put together"
+
+
 def test_the_commands_print_tables_and_write_what_was_written(place: Path, tmp_path: Path) -> None:
     measured = lavra(place, "measure", "--data", str(place / "data"), "--limit", "20")
     assert measured.exit_code == 0, measured.output

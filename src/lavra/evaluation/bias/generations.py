@@ -14,7 +14,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -167,6 +167,7 @@ def compare(written: Sequence[Written]) -> list[Compared]:
     """By language, kind and measure: each group's mean, and of two groups of pairs the paired difference. What was
     written several times behind a prompt counts once, as its mean: prompts are what was drawn, not words."""
     written = once_each(written)
+    written = [*_all_kinds(written), *written]
     places = list(dict.fromkeys((one.prompt.language, one.prompt.kind) for one in written))
     found: list[tuple[str, str, str, dict[str, Interval], Difference | None]] = []
     for language, kind in places:
@@ -181,6 +182,29 @@ def compare(written: Sequence[Written]) -> list[Compared]:
             kind, language, measure, means, difference, next(corrected) if difference is not None else float("nan")
         )
         for kind, language, measure, means, difference in found
+    ]
+
+
+ALL = "all kinds"
+
+
+def _all_kinds(written: Sequence[Written]) -> list[Written]:
+    """The same once more as one kind, by language, where several kinds compare the same groups (women and men of every
+    sort, say): many pairs show what few do not."""
+    groups: dict[str, dict[str, set[str]]] = {}
+    for one in written:
+        groups.setdefault(one.prompt.language, {}).setdefault(one.prompt.kind, set()).add(one.prompt.group)
+    alike = {
+        language
+        for language, kinds in groups.items()
+        if len(kinds) > 1 and len(set(map(frozenset, kinds.values()))) == 1
+    }
+    return [
+        replace(
+            one, prompt=replace(one.prompt, kind=ALL, pair=one.prompt.pair and f"{one.prompt.kind} {one.prompt.pair}")
+        )
+        for one in written
+        if one.prompt.language in alike
     ]
 
 
