@@ -159,7 +159,7 @@ def _show_improved(found: Improved) -> None:
     )
     if found.wrote is not None:
         wrote = found.wrote
-        print(f"{wrote.by} wrote {wrote.lines} lines, of which {len(wrote.usable)} are instructions to try.\n")
+        print(f"{wrote.by} wrote {wrote.lines} lines, of which {len(wrote.usable)} can be tried.\n")
     width = max((len(one.variant.origin) for one in found.found.tried), default=0)
     for one in found.found.tried:
         words = " ".join(one.variant.instruction.split()) or "(none)"
