@@ -253,6 +253,22 @@ def test_the_page_of_the_account_holds_no_markup_of_a_file(take, tmp_path: Path)
     assert "<td>b/c</td>" in html
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "a", "label": "\ud800"},
+        {"prompt": "a", "completion": "b", "source": "\ud800"},
+        {"prompt": "\ud800", "chosen": "b", "rejected": "c"},
+        {"prompt": "a", "chosen": "b", "rejected": "c", "margin": 10**400},
+        {"prompt": "a", "chosen": "b", "rejected": "c", "margin": float("nan")},
+    ],
+)
+def test_what_no_file_can_hold_is_left_out(take, tmp_path: Path, row: dict) -> None:
+    good = {name: "x" if name != "chosen" else "y" for name in row if name not in ("margin", "source")}
+    _, out = take(jsonl(tmp_path / "a.jsonl", row, good))
+    assert left(out) == {"a.jsonl:1": ("row", "")}
+
+
 def test_what_is_not_installed_is_named() -> None:
     with pytest.raises(LavraError, match=r"judging needs no_such_library: install it.*'lavra\[corpus\]'"):
         require("judging", "json", "no_such_library")

@@ -112,7 +112,7 @@ def to_preferences(row: Mapping[str, Any], where: str) -> list[Preference]:
     if chosen is None or rejected is None:
         raise Unusable("there is no chosen and rejected answer; write both")
     margin = row.get("margin", 0.0)
-    if isinstance(margin, bool) or not isinstance(margin, (int, float)):
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not abs(margin) < 1e9:
         raise Unusable(f"margin is {margin!r}; write a number")
     if isinstance(chosen, list) and isinstance(rejected, list):
         before = _messages(row["prompt"]) if isinstance(row.get("prompt"), list) else ()

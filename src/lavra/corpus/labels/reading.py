@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -157,7 +158,16 @@ def to_entries(row: Mapping[str, Any], kind: Kind, origin: str, settings: Taking
     stated = pick(row, _LICENCES)
     licence = stated.strip() if isinstance(stated, str) and stated.strip() else settings.licence
     named = str(document) if isinstance(document, (str, int)) and not isinstance(document, bool) else ""
+    _require_text([*made, named, licence])
     return [Entry(fields, origin, named, licence) for fields in made], form
+
+
+def _require_text(fields: Sequence[Any]) -> None:
+    """Raises Refused for half a character (a lone surrogate), which JSON can escape and no file of text can hold."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused("it holds half a character, which is no text; write it anew, or delete the row") from None
 
 
 def _instructions(row: Mapping[str, Any], origin: str) -> tuple[list[dict[str, Any]], str]:
