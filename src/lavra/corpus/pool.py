@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,17 +71,9 @@ class Pool:
         return self._threads.submit(self._read, kind, name, path, data)
 
     def _read(self, kind: str, name: str, path: Path | None, data: bytes) -> Answer:
-        settings = {k: v for k, v in asdict(self._settings).items() if isinstance(v, (int, float)) or v is None}
-        request = {
-            "kind": kind,
-            "name": name,
-            "path": None if path is None else str(path),
-            "size": len(data),
-            "settings": settings,
-        }
         worker = self._take()
         try:
-            answer = worker.ask(json.dumps(request).encode() + b"\n" + data, self._settings)
+            answer = worker.ask(self._request(kind, name, path, len(data)) + data, self._settings)
         except BaseException:
             self._drop(worker)
             raise
@@ -93,6 +86,35 @@ class Pool:
             raise Unreadable(*answer["skipped"])
         documents = [_document(fields) for fields in answer["documents"]]
         return Answer(answer["kind"], answer["bytes"], answer["sha256"], documents)
+
+    def stream(self, kind: str, path: Path) -> Iterator[tuple[Parts | BadRecord, int, str]]:
+        """The records of a file of many, read in a worker one after the other: see `readers.stream_records`.
+
+        Raises `Unreadable` where the rest cannot be read, also where the worker dies of it.
+        """
+        worker = self._take()
+        whole = False
+        try:
+            request = self._request(kind, path.name, path, 0, stream=True)
+            while "documents" in (answer := worker.ask(request, self._settings)):
+                request = b""
+                for fields in answer["documents"]:
+                    size, digest = fields.pop("bytes"), fields.pop("sha256")
+                    yield _document(fields), size, digest
+            whole = not answer.get("exhausted")
+        finally:  # one that is left in the middle would go on sending
+            if whole:
+                with self._lock:
+                    self._idle.append(worker)
+            else:
+                self._drop(worker)
+        if "skipped" in answer:
+            raise Unreadable(*answer["skipped"])
+
+    def _request(self, kind: str, name: str, path: Path | None, size: int, *, stream: bool = False) -> bytes:
+        settings = {k: v for k, v in asdict(self._settings).items() if isinstance(v, (int, float)) or v is None}
+        request = {"kind": kind, "name": name, "path": None if path is None else str(path), "size": size}
+        return json.dumps({**request, "stream": stream, "settings": settings}).encode() + b"\n"
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -139,7 +161,7 @@ class _Worker:
                     pipe.close()
 
     def ask(self, request: bytes, settings: ReadSettings) -> dict[str, Any]:
-        """Send a request and wait for its answer. Raises `Unreadable`, kind ``timeout`` or ``crashed``."""
+        """Send a request, or nothing, and wait for an answer. Raises `Unreadable`, kind ``timeout`` or ``crashed``."""
         if not self._ready:
             self._wait_until_ready(settings)
         deadline = time.monotonic() + settings.seconds_per_file
@@ -147,7 +169,8 @@ class _Worker:
         largest = settings.max_text_megabytes * 4_000_000 + 64_000_000
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
-            selector.register(self._in, selectors.EVENT_WRITE)
+            if request:
+                selector.register(self._in, selectors.EVENT_WRITE)
             exchange = _Exchange(selector, memoryview(request), deadline)
             size = int.from_bytes(self._received(8, exchange, settings), "big")
             if size > largest:

@@ -17,12 +17,14 @@ from lavra.corpus.assembly import Assembly
 from lavra.corpus.continuing import Place
 from lavra.corpus.document import Document
 from lavra.corpus.opening import open_file
-from lavra.corpus.parts import BadRecord, Inner, Parts, Unreadable
+from lavra.corpus.parts import BadRecord, Inner, Parts, Record, Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.walking import Found, Skipped
 
 _BYTES_UNDER_WAY = 64_000_000
+IN_WORKERS = frozenset({"parquet"})
+"""Formats read by libraries that a damaged file can bring down, and the process with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def stream_file(
     done = place.records
     stopped: Unreadable | None = None
     with os.fdopen(open_file(found.path), "rb") as file:
-        records = readers.stream_records(kind, file, settings)
+        records: Iterator[tuple[Record, int, str]] = (
+            pool.stream(kind, found.path) if kind in IN_WORKERS else readers.stream_records(kind, file, settings)
+        )
         while True:
             try:
                 record, size, digest = next(records)

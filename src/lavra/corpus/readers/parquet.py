@@ -50,11 +50,10 @@ def stream(file: BinaryIO, settings: ReadSettings) -> Iterator[tuple[Record, int
     for group in range(table.num_row_groups):
         first = row
         row += table.metadata.row_group(group).num_rows
-        if (reason := _too_large(table, group, text)) is not None:
-            yield BadRecord(_rows(first, row), "too_large", reason), 0, ""
-            continue
         at = first
         try:
+            if (reason := _too_large(table, group, text)) is not None:
+                raise Unreadable("too_large", reason)
             for value, fields in _values(file, table, group, text, columns, rows, settings):
                 at += 1
                 record, size = _document(value, fields, at, settings)
@@ -118,7 +117,7 @@ def _too_large(table: Any, group: int, text: str) -> str | None:
             continue
         size, packed = chunk.total_uncompressed_size, chunk.total_compressed_size
         if size > 100_000_000 and size > _RATIO * max(packed, 1):
-            return f"row group {group} unpacks to {size / 1e6:,.0f} MB, over {_RATIO} times its size"
+            return f"it unpacks to {size / 1e6:,.0f} MB, over {_RATIO} times its size"
     return None
 
 
