@@ -23,8 +23,10 @@ from lavra.corpus.storage import from_row, schema, to_row
 from lavra.corpus.walking import Skipped
 
 _CHARACTERS = 16_000_000
+_ROWS = 5_000
 _SECONDS = 20.0
-"""A stretch is written when it has so much text, or when this time has gone by: work that a kill may cost."""
+"""A stretch is written when it has so much text, or so many rows, or when this time has gone by: work that a kill may
+cost, and memory, in which a row of little text takes two kilobytes."""
 _PLACE = b"lavra.place"
 
 
@@ -94,7 +96,9 @@ class Stretches:
     def add(self, label: str, item: Document | Skipped) -> None:
         """Keep what was just read; what came before it is written if it is enough."""
         self._see()
-        if self._whole and (self._characters >= _CHARACTERS or time.monotonic() - self._since >= _SECONDS):
+        if self._whole and (
+            self._characters >= _CHARACTERS or len(self._rows) >= _ROWS or time.monotonic() - self._since >= _SECONDS
+        ):
             self._write()
         if isinstance(item, Document):
             self._rows.append({**to_row(item, label), "_kind": None, "_reason": None})
