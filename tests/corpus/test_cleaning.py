@@ -289,6 +289,17 @@ def test_the_report_says_what_the_corpus_is_made_of(source: Path, tmp_path: Path
     assert "documents without a licence are kept, by the policy" in summary
 
 
+def test_a_copy_without_the_evaluation_item_stays_for_the_one_that_holds_it(tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text('{"question": "' + EXAM + '"}\n', encoding="utf-8")
+    long = " ".join(prose(number) for number in range(4))
+    source = corpus(tmp_path / "source", [document("with.md", f"{long} {EXAM}"), document("without.md", long)])
+    stages = ("exact", "near", "contamination")
+    kept, _, dropped = cleaned(source, tmp_path, stages=stages, evaluation_sets={"exam": str(exam)})
+    assert set(kept) == {"without.md"}
+    assert dropped == {"with.md": "it holds the evaluation item exam#0"}
+
+
 CLAUSE = "As partes elegem o foro da comarca de Lisboa para dirimir qualquer litígio emergente do presente contrato."
 OTHER = "O prazo de pagamento é de trinta dias a contar da receção da fatura, sob pena de juros à taxa legal em vigor."
 

@@ -125,18 +125,15 @@ def decide(
         )
     if settings.has("personal") and settings.personal == "drop":
         drop(np.flatnonzero(facts.personal).tolist(), "personal", lambda row: "it holds personal data")
+    held = np.array([item is not None for item in facts.overlapped], bool)
+    if not (settings.has("contamination") and settings.contaminated == "drop"):
+        held[:] = False
     if settings.has("exact"):
-        first: dict[tuple[bytes, tuple[str, ...]], int] = {}
-        same: dict[int, int] = {}
-        for row in in_order(_preference(facts, settings)[:-1], len(facts)):  # of equal texts none is the longest
-            if not stage[row]:
-                known = first.setdefault((facts.hashes[row], facts.roles[row]), row)
-                if known != row:
-                    same[row] = known
+        same = _same(facts, settings, ~held & np.array([not name for name in stage], bool))
         drop(sorted(same), "exact", lambda row: f"it has the same text as {facts.sources[same[row]]}")
     clusters: dict[str, list[str]] = {}
     if settings.has("near"):
-        chosen, similarity = _near(facts, settings, fetch, np.array([not name for name in stage], bool), old)
+        chosen, similarity = _near(facts, settings, fetch, ~held & np.array([not name for name in stage], bool), old)
         sources = [*facts.sources, *(old.sources if old else ())]
         drop(
             list(chosen),
@@ -145,9 +142,8 @@ def decide(
         )
         for row, kept in sorted(chosen.items()):
             clusters.setdefault(sources[kept], []).append(facts.sources[row])
-    if settings.has("contamination") and settings.contaminated == "drop":
-        held = [row for row in everyone if facts.overlapped[row]]
-        drop(held, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
+    contaminated = np.flatnonzero(held).tolist()
+    drop(contaminated, "contamination", lambda row: f"it holds the evaluation item {facts.overlapped[row]}")
     bits = np.full(len(facts), np.nan)
     if settings.has("perplexity") and read is not None:
         rows = np.array([row for row in everyone if not stage[row]], np.int64)
@@ -164,6 +160,18 @@ def decide(
         cut = (kept_by >= 0) & np.repeat(open_ & ~thin, np.diff(facts.paragraph_ends))
     assert set(filter(None, stage)) <= set(STAGES)
     return Decision(stage, reason, clusters, cut, bits)
+
+
+def _same(facts: Facts, settings: Cleaning, open_: NDArray[np.bool_]) -> dict[int, int]:
+    """Which document stays for each one that goes because its text is the same."""
+    order = in_order(_preference(facts, settings)[:-1], len(facts))  # of equal texts none is the longest
+    first: dict[tuple[bytes, tuple[str, ...]], int] = {}
+    same = {}
+    for row in order[open_[order]].tolist():
+        known = first.setdefault((facts.hashes[row], facts.roles[row]), row)
+        if known != row:
+            same[row] = known
+    return same
 
 
 def surprising(bits: float, drawn: tuple[float, float]) -> str:
