@@ -99,6 +99,14 @@ def test_a_set_is_found_by_its_name_where_it_fits(run: Callable[..., str], tmp_p
         settle(here, Path("things"), "instructions")
     with pytest.raises(LavraError, match=r"talk is a set of instructions: it is for `lavra tune talk`"):
         run("align", "talk")
+    Path("pairs.jsonl").write_text(json.dumps({"anchor": "a", "positive": "b"}), "utf-8")
+    said = run("examples", "ingest", "pairs.jsonl", "--unlicensed", "keep", "--name", "pairs")
+    assert "Next: lavra tune --task embed pairs" in said
+    assert settle(here, Path("pairs"), "pairs").name == FILE
+    with pytest.raises(LavraError, match="nothing can be doubted yet"):
+        run("examples", "check", "pairs")
+    with pytest.raises(LavraError, match="talk is a set of instructions"):
+        run("tune", "--task", "rerank", "talk")
     with pytest.raises(LavraError, match="is no set of examples"):
         run("examples", "check", here.store.make("questions", {}, {}, lambda draft: None).id)
 

@@ -20,6 +20,7 @@ from lavra.corpus.labels.entry import FILE, read_entries
 from lavra.corpus.labels.repeats import require
 from lavra.corpus.labels.settings import Taking
 from lavra.corpus.labels.taking import take_in
+from lavra.corpus.pairs import read_pairs
 from lavra.corpus.preferences import read_judgements, read_preferences
 from lavra.errors import LavraError
 
@@ -145,6 +146,38 @@ def test_preferences_come_back_as_they_were(take, tmp_path: Path) -> None:
     )
     account, out = take(judged)
     assert [one.good for one in read_judgements(out / FILE).examples] == [True, False]
+
+
+def test_pairs_come_back_as_they_were(take, tmp_path: Path) -> None:
+    data = jsonl(
+        tmp_path / "a.jsonl",
+        {"anchor": "Férias", "positive": "Trinta dias por ano.", "negative": ["Diárias."], "document": "a.md"},
+        {"query": "Diárias", "passage": "Pagas em cinco dias.", "source": "b.md"},
+        {"query": "diárias ", "passage": "Pagas em cinco dias."},
+        {"query": "Diárias", "passage": "Outro trecho que responde."},
+        {"sentence1": "Um", "sentence2": "Dois", "score": 3},
+        {"anchor": "Igual", "positive": "Igual"},
+    )
+    account, out = take(data)
+    assert account.kind == "pairs"
+    assert list(left(out)) == ["a.jsonl:6", "a.jsonl:5", "a.jsonl:3"]
+    back = read_pairs(out / FILE).pairs
+    assert [(pair.anchor, pair.negatives, pair.source) for pair in back] == [
+        ("Férias", ("Diárias.",), "a.md"),
+        ("Diárias", (), "b.md"),
+        ("Diárias", (), ""),
+    ]
+    xml = tmp_path / "b.xml"
+    xml.write_text(
+        '<c><pair similarity="4.5"><t>Um gato dorme</t><h>O gato dorme</h></pair>'
+        '<pair similarity="1"><t>Chove</t><h>Faz sol</h></pair>'
+        '<pair similarity="2"><t>chove</t><h>Faz  sol</h></pair></c>'
+    )
+    account, out = take(xml)
+    assert [(pair.anchor, pair.score) for pair in read_pairs(out / FILE).pairs] == [("Um gato dorme", 4.5)]
+    assert account.left["contradiction"] == {
+        "the same pair has another score elsewhere, and nothing says which is right": 2
+    }
 
 
 def test_what_a_test_holds_is_not_learned(take, tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from lavra.corpus.labels.account import Account
 
 examples_app = typer.Typer(
-    no_args_is_help=True, help="Sets to tune on: instructions, preferences, texts with labels; taken in and checked."
+    no_args_is_help=True,
+    help="Sets to tune on: instructions, preferences, texts with labels, pairs; taken in and checked.",
 )
 _SHOWN = 4
 _NEXT = {
     "instructions": "lavra tune {name}",
     "preferences": "lavra align {name}",
     "classes": "lavra tune --task classify {name}",
+    "pairs": "lavra tune --task embed {name}",
 }
 NameOption = Annotated[str, typer.Option(help="What the result is called.")]
 
@@ -30,7 +32,7 @@ def ingest(
     files: Annotated[list[Path], typer.Argument(help="Files (.jsonl, .json, .csv, .tsv, also compressed; .parquet).")],
     name: NameOption = "examples",
     kind: Annotated[
-        Literal["instructions", "preferences", "classes"] | None,
+        Literal["instructions", "preferences", "classes", "pairs"] | None,
         typer.Option(help="What the rows are; by default they say so themselves."),
     ] = None,
     against: Annotated[
@@ -69,7 +71,8 @@ def ingest(
     show_account(done.account)
     print(f"In {done.artifact.id}" + (": made before." if done.found else "."))
     print(f"Report: {done.artifact.path / 'report.md'}; every row that is left out: left_out.jsonl")
-    print(f"Next: lavra examples check {name}, then {_NEXT[done.account.kind].format(name=name)}")
+    first = "" if done.account.kind == "pairs" else f"lavra examples check {name}, then "
+    print(f"Next: {first}{_NEXT[done.account.kind].format(name=name)}")
 
 
 @examples_app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ POSITIVES = ("positive", "passage", "answer", "resposta", "sentence2", "hypothes
 NEGATIVES = ("negatives", "negative")
 SCORES = ("score", "similarity", "relatedness", "label")
 SOURCES = ("source", "document_id", "doc")
+_CERTAIN = (
+    {"anchor", "positive"}, {"query", "positive"}, {"query", "passage"}, {"question", "passage"},
+    {"sentence1", "sentence2"}, {"premise", "hypothesis"}, {"text1", "text2"}, {"text_a", "text_b"},
+)  # fmt: skip
 
 LONGEST = 1500
 """Characters of a passage: about what 400 tokens hold, which embedders read."""
@@ -60,12 +64,12 @@ def read_pairs(path: Path) -> PairFile:
     number), ``source``. A row that cannot be used is refused by its line. Raises LavraError where none is left.
     """
     path = Path(path)
-    rows = _assin(path) if path.suffix.lower() == ".xml" else read_rows(path)
+    rows = assin_rows(path) if path.suffix.lower() == ".xml" else read_rows(path)
     pairs: list[Pair] = []
     refused: list[Refusal] = []
     seen: dict[tuple[str, str, tuple[str, ...]], float | None] = {}
     for line, row in rows:
-        found = row if isinstance(row, str) else _pair(row)
+        found = row if isinstance(row, str) else to_pair(row)
         if isinstance(found, Pair):
             key = (found.anchor, found.positive, found.negatives)
             if key in seen:
@@ -84,7 +88,14 @@ def read_pairs(path: Path) -> PairFile:
     return PairFile(pairs, refused)
 
 
-def _pair(row: dict[str, Any]) -> Pair | str:
+def is_pair(row: Mapping[str, Any]) -> bool:
+    """Whether a row's fields are of a pair and of nothing else: a question and an answer may be an instruction."""
+    names = {key.strip().casefold() for key in row}
+    return any(both <= names for both in _CERTAIN) and not names & {"answer", "resposta", "response", "completion"}
+
+
+def to_pair(row: Mapping[str, Any]) -> Pair | str:
+    """The pair that a row holds, or why it holds none that could be used."""
     anchor, positive = pick(row, ANCHORS), pick(row, POSITIVES)
     for name, value in (("anchor", anchor), ("positive", positive)):
         if not isinstance(value, str):
@@ -112,11 +123,11 @@ def _pair(row: dict[str, Any]) -> Pair | str:
         score = None
     if anchor == positive and score is None:
         return "its two sides are equal"
-    source = pick(row, SOURCES)
+    source = pick(row, SOURCES) or (row.get("document") if "positive" in row else None)
     return Pair(anchor, positive, tuple(n.strip() for n in negatives), score, str(source or ""))
 
 
-def _assin(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def assin_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """ASSIN's XML (Fonseca et al. 2016; Real et al. 2020): <pair similarity="…"><t>…</t><h>…</h></pair>."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
     try:

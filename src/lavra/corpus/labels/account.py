@@ -97,7 +97,7 @@ def make_account(kind: Kind, rows: int, entries: Sequence[Entry], left: Sequence
         reasons[one.stage][reason_of(one.why)] += 1
     tests = Counter(one.like.rpartition("#")[0] for one in left if one.stage == "test")
     lengths = {"asked": _lengths(entry.asked for entry in entries)}
-    if kind != "classes":
+    if kind in ("instructions", "preferences"):
         lengths["said"] = _lengths(entry.said for entry in entries)
     return Account(
         kind,

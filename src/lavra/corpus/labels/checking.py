@@ -74,6 +74,8 @@ def check(
     """
     if not entries:
         raise LavraError("the set has no row that could be checked.")
+    if entries[0].kind == "pairs":
+        raise LavraError("the set is of pairs, in which nothing can be doubted yet: no label, no answer.")
     if entries[0].kind != "classes":
         return _answers(entries)
     checked, judges = Checked(len(entries), []), _Judges(method, folds, seed, vectors)

@@ -8,13 +8,14 @@ text          of plain text to learn; with ``label``, or ``labels`` (a list), of
 prompt        of preferences: the turns before the answers
 chosen        … the better answer, ``rejected`` the other one, ``margin`` by how much, where that is known
 completion    … or a single answer, with ``label`` true or false
+anchor        of pairs that belong together: with ``positive``; ``negatives``, or ``score``, where there are
 document      what the row was made from, as its file said; rows of one document are held out together
 licence       SPDX identifier of the row; absent: none stated
 language      ISO 639-1 code of what is asked, or ``und``
 origin        ``file:line`` where it was read
 ============  =====================================================================================================
 
-`lavra tune` and `lavra align` read these rows like any others.
+`lavra tune`, whatever its task, and `lavra align` read these rows like any others.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from lavra.errors import LavraError
 from lavra.store.files import digest
 
 FILE = "examples.jsonl"
-Kind = Literal["instructions", "preferences", "classes"]
+Kind = Literal["instructions", "preferences", "classes", "pairs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PEDIGREE = ("document", "licence", "language", "origin")
 
@@ -50,26 +51,32 @@ class Entry:
     def kind(self) -> Kind:
         if "chosen" in self.row or "completion" in self.row:
             return "preferences"
+        if "anchor" in self.row:
+            return "pairs"
         return "classes" if "label" in self.row or "labels" in self.row else "instructions"
 
     @cached_property
     def asked(self) -> str:
         """What is put to a model: what a test must not hold too."""
-        if "text" in self.row:
-            return str(self.row["text"])
+        if "text" in self.row or "anchor" in self.row:
+            return str(self.row.get("text", self.row.get("anchor")))
         return "\n".join(str(turn["content"]) for turn in self.row.get("prompt", self.row.get("messages", [])[:-1]))
 
     @cached_property
     def subject(self) -> str:
         """What something is said of: two rows with one subject repeat or contradict each other."""
+        if "anchor" in self.row:
+            return "\n".join([self.asked, self.row["positive"], *self.row.get("negatives", ())])
         if "chosen" in self.row:
             return "\n".join([self.asked, *sorted((self.row["chosen"], self.row["rejected"]))])
         return f"{self.asked}\n{self.row['completion']}" if "completion" in self.row else self.asked
 
     @cached_property
     def said(self) -> str:
-        """What is said of it: the answer, the better one, the label."""
+        """What is said of it: the answer, the better one, the label, the score."""
         row = self.row
+        if "anchor" in row:
+            return str(row.get("score", ""))
         if "chosen" in row:
             return str(row["chosen"])
         if "messages" in row:

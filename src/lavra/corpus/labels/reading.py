@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from lavra.corpus.examples.rows import rows
 from lavra.corpus.labelled import DOCUMENTS, LABELS, TEXTS, to_labelled
 from lavra.corpus.labels.entry import KINDS, Entry, Kind
 from lavra.corpus.labels.settings import Taking
+from lavra.corpus.pairs import assin_rows, is_pair, to_pair
 from lavra.corpus.preferences import Unusable, is_judgement, to_judgements, to_preferences
 from lavra.corpus.tables import pick
 from lavra.errors import LavraError
@@ -24,7 +25,7 @@ from lavra.errors import LavraError
 _LICENCES = ("licence", "license", "licença", "licencia")
 _LOOKED_AT = 1_000
 """Rows of each file by which the kind of a set is told."""
-_UNKNOWN = "its fields are of no kind that is known (instructions, preferences, texts with labels)"
+_UNKNOWN = "its fields are of no kind that is known (instructions, preferences, texts with labels, pairs)"
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ def read_set(paths: Sequence[Path], settings: Taking) -> Read:
     """
     names = names_of(paths)
     read = Read(
-        settings.kind or _kind_of_set([row for path in paths for row in islice(rows(path), _LOOKED_AT)], settings)
+        settings.kind or _kind_of_set([row for path in paths for row in islice(_rows(path), _LOOKED_AT)], settings)
     )
     for path in paths:
         before, count, formats = len(read.entries), 0, Counter[str]()
-        for row in rows(path):
+        for row in _rows(path):
             count += 1
             where = row.source if isinstance(row, Problem) else row[0]
             origin = names[path] + where.removeprefix(str(path))
@@ -86,6 +87,7 @@ def read_set(paths: Sequence[Path], settings: Taking) -> Read:
             formats[form] += len(made)
             read.entries += made
         read.files.append(FileRead(names[path], count, len(read.entries) - before, dict(formats)))
+    _with_or_without_scores(read)
     if not read.entries:
         why = f": {read.left[0].origin}: {read.left[0].why}" if read.left else ", they are empty"
         raise LavraError(f"there is no usable row in {', '.join(names.values())}{why}.")
@@ -105,6 +107,8 @@ def kind_of(row: Mapping[str, Any], settings: Taking) -> Kind | None:
     """What a row is, by its fields."""
     if {"chosen", "rejected"} <= row.keys() or is_judgement(row):
         return "preferences"
+    if is_pair(row):
+        return "pairs"
     form = recognise(row)
     if form not in (None, "text"):
         return "instructions"
@@ -131,8 +135,8 @@ def _kind_of_set(found: Sequence[Any], settings: Taking) -> Kind:
         names = next((", ".join(map(str, list(row[1])[:6])) for row in found if not isinstance(row, Problem)), "")
         why = str(problem) if problem and not names else f"no row is of a kind that is known; the fields are {names}"
         raise LavraError(
-            f"{why or 'there is no row'}: write messages, prompt and completion, chosen and rejected, or text and "
-            "label."
+            f"{why or 'there is no row'}: write messages, prompt and completion, chosen and rejected, text and "
+            "label, or anchor and positive."
         )
     return max(KINDS, key=lambda kind: counts[kind])
 
@@ -146,6 +150,8 @@ def to_entries(row: Mapping[str, Any], kind: Kind, origin: str, settings: Taking
         made, form = _instructions(row, origin)
     elif kind == "preferences":
         made, form = _preferences(row, origin)
+    elif kind == "pairs":
+        made, form = _pairs(row)
     else:
         labelled = to_labelled(dict(row), settings.text, settings.label, settings.many)
         if isinstance(labelled, str):
@@ -199,6 +205,34 @@ def _preferences(row: Mapping[str, Any], origin: str) -> tuple[list[dict[str, An
     return [{"prompt": turns, "completion": judged.answer, "label": judged.good}], "judged answers"
 
 
+def _pairs(row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    pair = to_pair(row)
+    if isinstance(pair, str):
+        raise Refused(pair)
+    score = {} if pair.score is None else {"score": pair.score}
+    negatives = {"negatives": list(pair.negatives)} if pair.negatives else {}
+    form = "pairs" if pair.score is None else "pairs with scores"
+    return [{"anchor": pair.anchor, "positive": pair.positive, **negatives, **score}], form
+
+
+def _with_or_without_scores(read: Read) -> None:
+    """Of pairs all have a score or none: what most have not is left out."""
+    scored = sum("score" in entry.row for entry in read.entries)
+    if read.kind != "pairs" or scored in (0, len(read.entries)):
+        return
+    wanted = 2 * scored >= len(read.entries)
+    why = "it has no score where most rows have one" if wanted else "it has a score where most rows have none"
+    read.left += [LeftOut(e.origin, "row", why) for e in read.entries if ("score" in e.row) != wanted]
+    read.entries = [entry for entry in read.entries if ("score" in entry.row) == wanted]
+
+
+def _rows(path: Path) -> Iterator[Any]:
+    """Rows of any file of examples; ASSIN's XML is one of pairs."""
+    if path.suffix.lower() != ".xml":
+        return rows(path)
+    return ((f"{path}:{line}", row) for line, row in assin_rows(path) if isinstance(row, dict))
+
+
 def strings(value: Any, name: str = "content") -> list[str]:
     """The texts of a row that a model reads or writes, in a fixed order; roles, names and schemas are none."""
     if isinstance(value, str):
@@ -217,7 +251,9 @@ def replaced(value: Any, texts: list[str], name: str = "content") -> Any:
     return [replaced(inner, texts, name) for inner in value] if isinstance(value, list) else value
 
 
-_TEXTS = frozenset({"content", "text", "chosen", "rejected", "completion", "arguments"})
+_TEXTS = frozenset(
+    {"content", "text", "chosen", "rejected", "completion", "arguments", "anchor", "positive", "negatives"}
+)
 
 
 def _below(name: str, key: str) -> str:

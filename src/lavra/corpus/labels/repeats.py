@@ -64,6 +64,7 @@ _OTHERWISE = "it asks what another row asks and answers otherwise"
 _BOTH = {
     "classes": "the same text has another label elsewhere, and nothing says which is right",
     "preferences": "the same answers are judged otherwise elsewhere, and nothing says which is right",
+    "pairs": "the same pair has another score elsewhere, and nothing says which is right",
 }
 
 

@@ -12,6 +12,7 @@ from lavra.errors import LavraError
 from lavra.workspace.encoders.pairs import gather_pairs, hold_out, pairs_digest
 from lavra.workspace.encoders.run import EncoderJob, Figures, Lesson, Tell, Tuned, carry_out, find_base, nobody
 from lavra.workspace.encoders.settings import EMBEDDER, EncoderSettings
+from lavra.workspace.examples.naming import inputs_of, sets_of, settle
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def tune_embedder(
     besides the public ones. A tenth is held out, by document.
     """
     base = find_base(workspace, settings, "encoder")
+    pairs = pairs and settle(workspace, pairs, "pairs")
+    sets = inputs_of(sets_of(workspace, [pairs]))
     data, notes = gather_pairs(workspace, pairs, questions, roles)
     graded = data[0].score is not None
     name = loss or ("cosent" if graded else "multiple-negatives")
@@ -56,7 +59,7 @@ def tune_embedder(
             train = _with_negatives(job, train, negatives, progress)
         return _lesson(job, chosen, train, held, graded=graded)
 
-    return carry_out(EncoderJob(workspace, base, "embed", settings, own, load, notes, pairs is None), tell)
+    return carry_out(EncoderJob(workspace, base, "embed", settings, own, load, notes, pairs is None, sets=sets), tell)
 
 
 def _choose_loss(name: str, graded: bool, dimensions: Sequence[int]) -> VectorLoss:

@@ -10,6 +10,7 @@ from lavra.errors import LavraError
 from lavra.workspace.encoders.pairs import gather_pairs, hold_out, pairs_digest
 from lavra.workspace.encoders.run import EncoderJob, Figures, Lesson, Tell, Tuned, carry_out, find_base, nobody
 from lavra.workspace.encoders.settings import RERANKER, EncoderSettings
+from lavra.workspace.examples.naming import inputs_of, sets_of, settle
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def tune_reranker(
     The data come as for ``tune_embedder``. What is tuned is called ``reranker`` until another one is.
     """
     base = find_base(workspace, settings, "encoder")
+    pairs = pairs and settle(workspace, pairs, "pairs")
+    sets = inputs_of(sets_of(workspace, [pairs]))
     data, notes = gather_pairs(workspace, pairs, questions, roles)
     graded = data[0].score is not None
 
@@ -46,7 +49,7 @@ def tune_reranker(
         return _lesson(job, train, held, graded=graded)
 
     own = {"data": pairs_digest(data), "negatives": negatives}
-    return carry_out(EncoderJob(workspace, base, "rerank", settings, own, load, notes, pairs is None), tell)
+    return carry_out(EncoderJob(workspace, base, "rerank", settings, own, load, notes, pairs is None, sets=sets), tell)
 
 
 def _with_negatives(

@@ -20,6 +20,7 @@ _USE = {
     "instructions": "lavra tune",
     "preferences": "lavra align",
     "classes": "lavra tune --task classify",
+    "pairs": "lavra tune --task embed",
 }
 
 
