@@ -205,7 +205,9 @@ def test_a_judge_that_limits_its_rate_or_is_silent_is_asked_again_and_counted(pl
     assert named(done, "320")["measures"]["judge"]["mean"] == pytest.approx(1 / 4)
     assert named(done, "cat")["measures"]["judge"]["mean"] == 0.0
     assert done.record["decision"]["chosen"] == named(done, "320")["name"]
-    assert "1 rate limits" in done.page.read_text("utf-8")
+    page = done.page.read_text("utf-8")
+    assert "1 rate limits" in page
+    assert "1 limites de taxa" in page
 
 
 def test_nonsense_of_a_judge_is_quoted_and_not_counted_and_decides_nothing(place: Path, grader: Grader) -> None:

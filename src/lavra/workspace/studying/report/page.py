@@ -14,6 +14,7 @@ from typing import Any
 from lavra.store.files import human_bytes
 from lavra.workspace.studying.by_heart import MOST
 from lavra.workspace.studying.report.abilities import COLUMNS, ability_cells, measured_columns
+from lavra.workspace.studying.report.counted import counted
 from lavra.workspace.studying.report.pictures import Point, pareto
 from lavra.workspace.studying.report.verdict import interval, judge_verdict, verdict
 from lavra.workspace.studying.report.words import LANGUAGES, WORDS, both, drawn, say, show
@@ -181,14 +182,15 @@ def _costs(record: Json) -> list[str]:
 
 
 def _failures(record: Json) -> list[str]:
-    rows, counts = [], []
+    rows = []
+    did = [(way["name"], counted(way["counts"])) for way in record["ways"] if way.get("counts")]
     for way in record["ways"]:
-        counts += [f"{way['name']}: {count} {what}" for what, count in way.get("counts", {}).items()]
         if way.get("measures"):
             wrong = way["failures"]
             cells = [str(way["answered"] - sum(wrong.values())), *(str(wrong.get(kind, 0)) for kind in FAILURES)]
             rows.append((False, [escape(way["name"]), *cells]))
-    note = show("failures_note", right=RIGHT, counts=", ".join(counts) or say("nothing"))
+    counts = {one: "; ".join(f"{name}: {said[one]}" for name, said in did) for one in LANGUAGES}
+    note = show("failures_note", right=RIGHT, counts=counts if did else say("nothing"))
     heads = [_head(name) for name in ("way", "right", *FAILURES)]
     return [f"<h2>{show('failures')}</h2>", _table(heads, rows), f'<p class="note">{note}</p>']
 
@@ -216,7 +218,7 @@ def _judge(record: Json) -> list[str]:
         rows.append((False, [f"<code>{escape(name)}</code>", *map(escape, [interval(whole[name]), *cells])]))
     heads = ['<th scope="col"></th>', _head("all_ways")]
     heads += [f'<th class="n" scope="col">{escape(way["name"])}</th>' for way in ways]
-    note = show("judge_note", judge=record["judge"]["name"], counts=_listed(record["judge"]["counts"]))
+    note = show("judge_note", judge=record["judge"]["name"], counts=counted(record["judge"]["counts"]))
     return [
         f"<h2>{show('judge')}</h2>",
         f"<p><strong>{both(judge_verdict(record['judge']))}</strong></p>",
@@ -231,10 +233,6 @@ def _unread(texts: Sequence[str]) -> list[str]:
     if not texts:
         return []
     return [f"<p>{show('judge_unread')}</p>", "<ul>", *(f"<li><q>{escape(text)}</q></li>" for text in texts), "</ul>"]
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "–"
 
 
 def _abilities(record: Json) -> list[str]:
