@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from lavra.corpus.parts import BadRecord, Parts, Record, Unreadable, normalise
 from lavra.corpus.readers.claims import claim
-from lavra.corpus.readers.parquet_pages import LARGE, TooLong, pages, values
+from lavra.corpus.readers.parquet_pages import HARMLESS, LARGE, TooLong, pages, values
 from lavra.corpus.readers.records import ID_NAMES, TEXT_NAMES
 from lavra.corpus.settings import ReadSettings
 
@@ -58,7 +58,7 @@ def stream(file: BinaryIO, settings: ReadSettings) -> Iterator[tuple[Record, int
                 at += 1
                 record, size = _document(value, fields, at, settings)
                 out += max(size, _ROW)
-                if out > 100_000_000 and out > _RATIO * packed:
+                if out > HARMLESS and out > _RATIO * packed:
                     raise _Endless(
                         "too_large",
                         f"its {packed / 1e6:,.2f} MB hold more than {out / 1e6:,.0f} MB of rows, over {_RATIO} "
@@ -116,7 +116,7 @@ def _too_large(table: Any, group: int, text: str) -> str | None:
         if chunk.path_in_schema != text:
             continue
         size, packed = chunk.total_uncompressed_size, chunk.total_compressed_size
-        if size > 100_000_000 and size > _RATIO * max(packed, 1):
+        if size > HARMLESS and size > _RATIO * max(packed, 1):
             return f"it unpacks to {size / 1e6:,.0f} MB, over {_RATIO} times its size"
     return None
 

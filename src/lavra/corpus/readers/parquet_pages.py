@@ -18,6 +18,8 @@ from lavra.corpus.parts import Unreadable
 
 LARGE = 128_000_000
 """Bytes that a page may unpack to before it is read as a stream."""
+HARMLESS = 100_000_000
+"""What is unpacked before its ratio is looked at."""
 _WHOLE = 1_000_000_000
 """What is unpacked at once at most, of codecs that have no streams (Snappy, LZ4)."""
 _RATIO = 250
@@ -68,6 +70,9 @@ def pages(file: BinaryIO, chunk: Any) -> Iterator[Page]:
         own = fields.get({_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}.get(kind, 6), {})
         if at + length + packed > end or not isinstance(own, dict):
             raise _damaged()
+        own = {number: value for number, value in own.items() if isinstance(value, int)}
+        if min(own.values(), default=0) < 0:
+            raise _damaged()
         yield Page(kind, at + length, packed, size, own)
         values += own.get(1, 0) if kind in (_DATA, _DATA_2) else 0
         at += length + packed
@@ -81,7 +86,7 @@ def values(file: BinaryIO, chunk: Any, levels: int, limit: int) -> Iterator[byte
     """
     dictionary: list[bytes | TooLong] = []
     for page in pages(file, chunk):
-        if page.size > 100_000_000 and page.size > _RATIO * max(page.packed, 1):
+        if page.size > HARMLESS and page.size > _RATIO * max(page.packed, 1):
             raise Unreadable("too_large", f"a page unpacks to {page.size / 1e6:,.0f} MB, over {_RATIO} times its size")
         if page.kind == _DICTIONARY:
             dictionary = _dictionary(_Content(file, page, chunk.compression), page.header.get(1, 0), limit)
@@ -110,6 +115,8 @@ def _page_values(
     encoding = page.header.get(4 if second else 2)
     if second:
         width, repeated = page.header.get(5, 0), page.header.get(6, 0)
+        if width + repeated > page.packed:
+            raise _damaged()
         file.seek(page.at + repeated)
         held = file.read(width)
         content = _Content(file, page, codec if page.header.get(7, True) else "UNCOMPRESSED", width + repeated)
