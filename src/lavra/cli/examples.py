@@ -121,7 +121,8 @@ def check(
         print(f"  {signal}: {count:,}; row {one.row}: {change}: {one.text[:80]}")
     for note in found.notes:
         print(f"  {note}")
-    print(f"In {place}, the surest first. Write take, drop or keep in its column do; what is empty stays as it is.")
+    order = "by signal" if found.accuracy is None else "the surest first"
+    print(f"In {place}, {order}. Write take, drop or keep in its column do; what is empty stays as it is.")
     print(f"Next: lavra examples correct {name} {place}")
 
 
