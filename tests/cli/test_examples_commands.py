@@ -99,6 +99,12 @@ def test_a_set_is_found_by_its_name_where_it_fits(run: Callable[..., str], tmp_p
         settle(here, Path("things"), "instructions")
     with pytest.raises(LavraError, match=r"talk is a set of instructions: it is for `lavra tune talk`"):
         run("align", "talk")
+    here.store.set_ref("clean", here.store.make("corpus", {}, {}, lambda draft: None).id)
+    with pytest.raises(LavraError, match="is a corpus, of documents and not of examples: give it with --text clean"):
+        settle(here, Path("clean"), "instructions")
+    assert settle(here, Path("examples-old.jsonl"), "instructions") == Path("examples-old.jsonl")
+    with pytest.raises(LavraError, match="no artifact"):
+        settle(here, Path("examples-0123"), "instructions")
     Path("pairs.jsonl").write_text(json.dumps({"anchor": "a", "positive": "b"}), "utf-8")
     said = run("examples", "ingest", "pairs.jsonl", "--unlicensed", "keep", "--name", "pairs")
     assert "Next: lavra tune --task embed pairs" in said

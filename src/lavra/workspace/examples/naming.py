@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lavra.workspace.tuning.settings import Sources
 
 KIND = "examples"
+_ID = re.compile(rf"{KIND}-[0-9a-f]{{1,16}}")
 _USE = {
     "instructions": "lavra tune",
     "preferences": "lavra align",
@@ -27,6 +29,8 @@ _USE = {
 def find_set(workspace: Workspace, name: str) -> Artifact:
     """The set of this id or name. Raises LavraError where there is none, or it was erased."""
     artifact = workspace.store.get(name)
+    if artifact.manifest.kind == "corpus":
+        raise LavraError(f"{artifact.id} is a corpus, of documents and not of examples: give it with --text {name}.")
     if artifact.manifest.kind != KIND:
         raise LavraError(f"{artifact.id} is no set of examples: make one with `lavra examples ingest FILE`.")
     if artifact.manifest.erased is not None:
@@ -42,7 +46,7 @@ def kind_of_set(artifact: Artifact) -> Kind:
 def settle(workspace: Workspace, path: Path, *kinds: Kind) -> Path:
     """The file of examples that ``path`` stands for: itself, or that of a set of the store, of one of ``kinds``."""
     name = str(path)
-    if path.exists() or not (workspace.store.ref(name) or name.startswith(f"{KIND}-")):
+    if path.exists() or not (workspace.store.ref(name) or _ID.fullmatch(name)):
         return path
     artifact = find_set(workspace, name)
     kind = kind_of_set(artifact)
