@@ -13,6 +13,7 @@ import pytest
 from dump_files import PARAGRAPH, http, page, warc
 
 from lavra.corpus import continuing
+from lavra.corpus.document import Document
 from lavra.corpus.ingest import build_corpus
 from lavra.corpus.settings import ReadSettings
 
@@ -103,6 +104,28 @@ def test_one_that_is_interrupted_keeps_all_that_was_read(place: Path, tmp_path: 
     )
     assert calls == [15, 16]
     assert files(tmp_path, "out") == files(place, "whole")
+
+
+def test_what_was_erased_is_not_kept_for_later_either(place: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, label: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    erased = Document("docs/a/1.md", "").id
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(
+            *([place / "docs"], ReadSettings(forgotten=frozenset({erased})), tmp_path / "out"),
+            work=tmp_path / "work",
+            progress=stop,
+        )
+    kept = dict(item for _, item in _named(tmp_path / "work"))
+    assert kept.pop("docs/a/1.md") == "forgotten"
+    assert set(kept.values()) == {"read"}
+
+
+def _named(work: Path) -> list[tuple[str, tuple[str, str]]]:
+    found = continuing.Stretches(work).kept()
+    return [(label, (item.source, getattr(item, "kind", "read"))) for label, item in found]
 
 
 def lavra(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:

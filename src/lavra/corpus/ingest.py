@@ -63,8 +63,6 @@ def build_corpus(
             for label, item in items:
                 if isinstance(item, Skipped):
                     tally.skip(item)
-                elif settings.forgotten & {item.id, item.hash}:
-                    tally.skip(Skipped(item.source, "forgotten", "it was erased on request and stays out"))
                 elif tally.accept(item):
                     writer.add(item, label)
         if previous is not None:
@@ -85,7 +83,7 @@ def _items(
     # Closed here, not when it is collected: an interrupted ingest ends its workers at once.
     if work is None:
         with closing(read_roots(roots, settings, ignored, progress=progress)) as items:
-            yield from items
+            yield from ((label, _unless_forgotten(item, settings)) for label, item in items)
         return
     with Stretches(work) as stretches:
         yield from stretches.kept()
@@ -94,8 +92,15 @@ def _items(
         )
         with closing(reading) as items:
             for label, item in items:
+                item = _unless_forgotten(item, settings)  # before it is kept anywhere
                 stretches.add(label, item)
                 yield label, item
+
+
+def _unless_forgotten(item: Document | Skipped, settings: ReadSettings) -> Document | Skipped:
+    if isinstance(item, Document) and settings.forgotten and settings.forgotten & {item.id, item.hash}:
+        return Skipped(item.source, "forgotten", "it was erased on request and stays out")
+    return item
 
 
 def add_documents(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -48,7 +49,7 @@ def ingest(
             "reader": READER,
         }
         made: list[IngestReport] = []
-        work = _work(workspace, recipe)
+        work = _work(workspace, roots, recipe, load_report(previous.path).roots if previous else {})
 
         def build(draft: Draft) -> None:
             report = build_corpus(
@@ -72,25 +73,41 @@ def ingest(
         try:
             artifact = workspace.store.make("corpus", {}, recipe, build)
         except LavraError:
-            drop_unfinished(workspace)  # a mistake was told: what comes after it is another ingest
+            _drop(work)  # a mistake was told: what comes after it is another ingest
             raise
         workspace.store.set_ref("corpus", artifact.id)
-        drop_unfinished(workspace)
+        _drop(work)
     report = made[0] if made else load_report(artifact.path)
     return Ingested(artifact, report, found=not made)
 
 
-def _work(workspace: Workspace, recipe: Mapping[str, Any]) -> Path:
-    """Where this ingest keeps what it has read. Another one that was stopped will not be continued any more."""
-    here = workspace.store.root / UNFINISHED / recipe_hash("corpus", {}, recipe)[:16]
-    for other in here.parent.glob("*"):
+def _work(workspace: Workspace, roots: Sequence[Path], recipe: Mapping[str, Any], known: Mapping[str, str]) -> Path:
+    """Where this ingest keeps what it has read: by the roots, and by the state of their files and the settings.
+
+    What was kept of the same roots in another state will not be continued any more. ``known``: labels of roots.
+    """
+    from lavra.corpus.reading import label_roots
+
+    labelled = label_roots(roots, known)[0]
+    paths = sorted(str(root.path) for root in labelled)
+    read = {str(root.resolve()): recipe["roots"][str(root.resolve())] for root in roots}
+    labels = {str(root.path): root.label for root in labelled}
+    state = recipe_hash("corpus", {}, {**recipe, "roots": read, "labels": labels})
+    here = workspace.store.root / UNFINISHED / f"{recipe_hash('corpus', {}, {'paths': paths})[:12]}-{state[:12]}"
+    for other in here.parent.glob(f"{here.name.partition('-')[0]}-*"):
         if other != here:
             shutil.rmtree(other, ignore_errors=True)
     return here
 
 
+def _drop(work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another ingest may have left something there
+        work.parent.rmdir()
+
+
 def drop_unfinished(workspace: Workspace) -> None:
-    """Remove what a stopped ingest left to be continued."""
+    """Remove what stopped ingests left to be continued: texts that a document which is erased must not stay in."""
     shutil.rmtree(workspace.store.root / UNFINISHED, ignore_errors=True)
 
 
