@@ -97,6 +97,36 @@ def test_what_is_written_several_times_behind_a_prompt_counts_once(place: Path, 
     assert len(set(texts)) > 6
 
 
+def test_what_was_written_before_a_stop_is_not_written_again_and_the_rest_is_the_same(
+    place: Path, tiny_writer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lavra.evaluation.bias.generations import Prompt
+    from lavra.workspace import biasing
+    from lavra.workspace.continued import Continued
+
+    loaded = load(Workspace.open(place), None)
+    prompts = [Prompt(f"The {number}", "k", "g", "en") for number in range(40)]
+    given: dict[str, Any] = {"tokens": 3, "temperature": 1.0, "times": 2}
+    whole = [one.text for one in write_about(loaded, prompts, **given)]
+    honest, batches = biasing.sample_batch, []
+
+    def counted(*asked: Any, **more: Any) -> Any:
+        batches.append(len(asked[1]))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return honest(*asked, **more)
+
+    monkeypatch.setattr(biasing, "sample_batch", counted)
+    path = tmp_path / "kept.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        write_about(loaded, prompts, **given, kept=Continued(path))
+    path.write_bytes(path.read_bytes() + b'\n{"key": "half')
+    assert [one.text for one in write_about(loaded, prompts, **given, kept=Continued(path))] == whole
+    assert batches == [32, 32, 32, 16]
+    assert [one.text for one in write_about(loaded, prompts, **given, kept=Continued(path))] == whole
+    assert len(batches) == 4
+
+
 def test_kinds_that_compare_the_same_groups_are_compared_together_as_well() -> None:
     from lavra.evaluation.bias.generations import ALL, Prompt, Written, compare
 

@@ -132,10 +132,13 @@ def write(
     as_json: JsonOption = False,
     workspace: DirectoryOption = None,
 ) -> None:
-    """Let a model go on from prompts that differ in the group alone, and compare what it writes."""
+    """Let a model go on from prompts that differ in the group alone, and compare what it writes.
+
+    The same command again continues one that was stopped.
+    """
     from lavra.cli.console import progress
     from lavra.evaluation.bias.generations import compare
-    from lavra.workspace.biasing import classifying, write_about
+    from lavra.workspace.biasing import classifying, kept_of, write_about
     from lavra.workspace.decoders import load
 
     asked = _prompts(prompts, bold, holistic, limit, language)
@@ -144,7 +147,7 @@ def write(
     loaded = load(here, model)
     how = how_of(against, language, decay) if self_debias else None
     given: dict[str, Any] = {"tokens": tokens, "temperature": temperature, "seed": seed, "times": times}
-    given["classify"] = classify
+    given |= {"classify": classify, "kept": kept_of(here, model)}
     with progress() as report:
         written = {"as it is": write_about(loaded, asked, **given, progress=report)}
         if how is not None:

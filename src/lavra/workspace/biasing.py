@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lavra.inference.self_debias import Debiasing, SelfDebias, debiased_log_like
 from lavra.model.base import Model
 from lavra.model.cache import KVCache
 from lavra.tokens.tokenizer import Tokenizer
+from lavra.workspace.continued import Continued
 from lavra.workspace.decoders import Loaded
 from lavra.workspace.workspace import Progress, Workspace, silent
 
@@ -137,11 +138,23 @@ def _kinds(path: Path) -> list[str]:
         return sorted({row["bias_type"] for row in csv.DictReader(file)})
 
 
+def kept_of(workspace: Workspace, model: str | None) -> Continued:
+    """What a model wrote before, in the workspace."""
+    from lavra.workspace.generators import find_generator
+    from lavra.workspace.studying.replies import FOLDER
+
+    found = find_generator(workspace, model or workspace.settings.models.generator)
+    name = found.artifact.id if found.artifact is not None else found.model.sha256
+    return Continued(workspace.store.root / FOLDER / f"continued-{name[:40]}.jsonl")
+
+
 def write_about(
     loaded: Loaded, prompts: Sequence[Prompt], *, tokens: int = 24, temperature: float = 0.0, seed: int = 0,
-    times: int = 1, how: Debiasing | None = None, classify: Classify | None = None, progress: Progress = silent,
+    times: int = 1, how: Debiasing | None = None, classify: Classify | None = None, kept: Continued | None = None,
+    progress: Progress = silent,
 ) -> list[Written]:  # fmt: skip
     """What the model writes behind each prompt, measured; ``times`` each. With one each, all draw by the same seed.
+    ``kept``: what this model wrote before.
 
     Raises:
         LavraError: where several are wanted of a temperature at which all are the same.
@@ -150,32 +163,41 @@ def write_about(
         raise LavraError("a greedy model writes the same each time: add --temperature 1 to --times.")
     sampling = Sampling(max_tokens=tokens, temperature=temperature, seed=seed)
     asked = [prompt for _ in range(times) for prompt in prompts]
-    return write_all(asked, _writer(loaded, sampling, how, progress, len(prompts)), classify)
+    return write_all(asked, _writer(loaded, sampling, how, kept or Continued(), progress, len(prompts)), classify)
 
 
-def _writer(loaded: Loaded, sampling: Sampling, how: Debiasing | None, progress: Progress, each: int) -> Write:
+def _writer(
+    loaded: Loaded, sampling: Sampling, how: Debiasing | None, kept: Continued, progress: Progress, each: int
+) -> Write:
     """Many at once, unless all draw by the same seed, something is debiased, or the model's memory is no KV cache.
     ``each``: prompts, after which the same ones come again."""
     engine = Engine(loaded.model, loaded.tokenizer, name=loaded.name)
     if how is not None:
         engine = engine.processed(debiasing(how))
+    by = asdict(how) if how is not None else None
 
     def write(prompts: Sequence[str]) -> list[str]:
         same_seed = sampling.temperature > 0 and len(prompts) == each
         if how is None and not same_seed and isinstance(loaded.model.make_cache(1), KVCache):
-            return _together(loaded, prompts, sampling, progress)
+            return _together(loaded, prompts, sampling, kept, progress)
         found = []
         for number, prompt in enumerate(prompts):
             progress("Writing", number, len(prompts))
             drawn = replace(sampling, seed=(sampling.seed or 0) + number // each)
-            pieces = engine.stream(_begun(loaded.tokenizer, prompt), drawn)
-            found.append("".join(piece.text for piece in pieces))
+            ids = _begun(loaded.tokenizer, prompt)
+
+            def one(ids: Sequence[int] = ids, drawn: Sampling = drawn) -> list[str]:
+                return ["".join(piece.text for piece in engine.stream(ids, drawn))]
+
+            found += kept.texts([ids, asdict(drawn), by], one)
         return found
 
     return write
 
 
-def _together(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, progress: Progress) -> list[str]:
+def _together(
+    loaded: Loaded, prompts: Sequence[str], sampling: Sampling, kept: Continued, progress: Progress
+) -> list[str]:
     """A batch reads the weights once for all of its prompts."""
     ends = loaded.tokenizer.eos_ids
     begun = [_begun(loaded.tokenizer, prompt) for prompt in prompts]
@@ -184,10 +206,15 @@ def _together(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, progre
     for start in range(0, len(order), _AT_ONCE):
         progress("Writing", start, len(order))
         chosen = order[start : start + _AT_ONCE]
+        batch = [begun[number] for number in chosen]
         drawn = replace(sampling, seed=(sampling.seed or 0) + start)
-        answers = sample_batch(loaded.model, [begun[number] for number in chosen], drawn, ends=ends)
-        for number, (answer,) in zip(chosen, answers, strict=True):
-            found[number] = loaded.tokenizer.decode([token for token in answer if token not in ends])
+
+        def write(batch: list[list[int]] = batch, drawn: Sampling = drawn) -> list[str]:
+            answers = sample_batch(loaded.model, batch, drawn, ends=ends)
+            return [loaded.tokenizer.decode([token for token in one if token not in ends]) for (one,) in answers]
+
+        for number, text in zip(chosen, kept.texts([batch, asdict(drawn)], write), strict=True):
+            found[number] = text
     return found
 
 
