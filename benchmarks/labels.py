@@ -11,9 +11,11 @@ confident learning). What a set has of wrong labels of its own counts against th
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,10 @@ import numpy as np
 from lavra.corpus.labels.confident import by_class, by_rate, confident_joint, estimate_joint, find_wrong, thresholds
 from lavra.corpus.labels.entry import Entry
 from lavra.corpus.labels.predicting import out_of_fold
-from lavra.corpus.labels.reading import LeftOut
+from lavra.corpus.labels.reading import LeftOut, read_set
 from lavra.corpus.labels.repeats import drop_exact
+from lavra.corpus.labels.settings import Taking
+from lavra.corpus.labels.signals import SIGNALS
 
 SHARES = (0.05, 0.1, 0.2)
 SUBJECTS = 12
@@ -173,12 +177,43 @@ def gain(name: str, entries: Sequence[Entry], share: float = 0.2) -> None:
         print(f"  {said:24} {(model.predict(matrix[held]) == true[held]).mean():.3f}")
 
 
+def signs(data: Path, share: float = 0.05) -> None:
+    """Answers of GPTeacher's role plays spoiled in three ways, each in 5% of the rows: cut behind a word of their
+    second half, their last sentence said ten times more, a passage of FaQuAD (Portuguese) in their place. What the
+    signals find of them, and how many others."""
+    place = data / "eval/instruct/gpteacher/Roleplay/roleplay-simple-deduped-roleplay-dataset.json"
+    entries = read_set([place], Taking()).entries
+    passages = (data / "retrieval/faquad-pt/corpus.jsonl").read_text("utf-8").splitlines()
+    portuguese = [json.loads(line)["text"] for line in passages]
+    random = np.random.default_rng(0)
+    print(f"\nGPTeacher's role plays: {len(entries):,} answers, {share:.0%} of them spoiled")
+    for signal in ("cut", "loop", "language"):
+        spoiled = [replace(entry, language="en") for entry in entries]
+        rows = set(random.permutation(len(entries))[: round(share * len(entries))].tolist())
+        for row in rows:
+            turns = [dict(turn) for turn in entries[row].row["messages"]]
+            turns[-1]["content"] = _spoil(turns[-1]["content"], signal, portuguese, random)
+            spoiled[row] = replace(spoiled[row], row={"messages": turns})
+        found = {row for row, _ in SIGNALS[signal](spoiled)}
+        print(f"  {signal:10} {len(found & rows) / len(rows):.3f} found, {len(found - rows):,} others")
+
+
+def _spoil(said: str, signal: str, portuguese: Sequence[str], random: np.random.Generator) -> str:
+    words = said.split(" ")
+    if signal == "cut":
+        return " ".join(words[: int(random.integers(len(words) // 2, max(len(words) // 2 + 1, len(words) - 1)))])
+    if signal == "loop":
+        return said + " " + " ".join([said.rstrip().rsplit(". ", 1)[-1]] * 10)
+    return portuguese[int(random.integers(len(portuguese)))]
+
+
 if __name__ == "__main__":
     place = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
     measure("ToLD-Br, toxic by two of three (Portuguese)", toxic_tweets(place, 2))
     measure("ToLD-Br, toxic by one of three (Portuguese)", toxic_tweets(place, 1))
     measure("Packages of documents (Portuguese)", documents(place))
     measure("MMLU's subjects (English)", subjects(place))
+    signs(place)
     meaning("ToLD-Br, toxic by two of three", toxic_tweets(place, 2)[1_500:])
     gain("ToLD-Br, toxic by two of three", toxic_tweets(place, 2))
     gain("MMLU's subjects", subjects(place))
