@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 from dump_files import packed, read, wiki_page
+
+from lavra.corpus.document import Document
+from lavra.corpus.reading import read_bytes
+from lavra.corpus.settings import ReadSettings
 
 WIKI_HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="pt">\n  <siteinfo>\n'
@@ -93,3 +98,14 @@ def test_damaged_and_huge_pages_of_a_dump_are_named_and_the_rest_is_read(tmp_pat
         "7": "corrupt",
     }
     assert "`max_record_megabytes`" in skipped["3"].reason
+
+
+def test_a_dump_is_known_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    """bzip2 gives nothing of a block before all of it is there."""
+    noise = random.Random(3).randbytes(60_000).hex()
+    data = (WIKI_HEAD + wiki_page("Longa", f"Texto {noise}") + wiki_page("Outra", "Outro.") + "</mediawiki>\n").encode()
+    (tmp_path / "dump.xml.bz2").write_bytes(packed(data, "bz2"))
+    documents, _ = read(tmp_path / "dump.xml.bz2")
+    assert list(documents) == ["Longa", "Outra"]
+    uploaded = read_bytes("dump.xml.bz2", (tmp_path / "dump.xml.bz2").read_bytes(), ReadSettings())
+    assert [document.title for document in uploaded if isinstance(document, Document)] == ["Longa", "Outra"]

@@ -28,6 +28,8 @@ _SIGNATURES = (
     ("xz", re.compile(rb"\xfd7zXZ\x00")),
     ("zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
 )
+BZIP2_BLOCK = 1_000_000
+"""Bytes within which its first block ends: before that bzip2 unpacks to nothing."""
 _SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 _ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 

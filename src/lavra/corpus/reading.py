@@ -22,6 +22,7 @@ from lavra.corpus.continuing import Place
 from lavra.corpus.detect import HEAD_BYTES, HEAVY, STREAMED, detect
 from lavra.corpus.document import Document
 from lavra.corpus.opening import open_file
+from lavra.corpus.packing import BZIP2_BLOCK, packing
 from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Answer, Pool
 from lavra.corpus.remembering import Remembered
@@ -157,7 +158,7 @@ def read_bytes(
         return [Skipped(source, "empty", "the file is empty")]
     found = Found(Path(name), source, len(data), datetime.now(UTC).timestamp())
     try:
-        kind = detect(name, data[:HEAD_BYTES])
+        kind = detect(name, data[: HEAD_BYTES + (BZIP2_BLOCK if packing(data[:16]) == "bzip2" else 0)])
         if kind not in ("zip", "ole") and len(data) > settings.megabytes(kind) * 1_000_000:
             raise readers.too_large(kind, len(data), settings.megabytes(kind))
         with Pool(settings) as pool:
@@ -212,6 +213,8 @@ class _Task:
             descriptor = open_file(found.path)
             try:
                 head = os.read(descriptor, HEAD_BYTES)
+                if packing(head) == "bzip2":
+                    head += os.read(descriptor, BZIP2_BLOCK)
             finally:
                 os.close(descriptor)
             self.kind = detect(found.path.name, head)
