@@ -10,7 +10,7 @@ from lavra.corpus.quality import column
 from lavra.corpus.quality.characters import PUNCTUATION, SPACE, STOP
 from lavra.corpus.quality.words import split_words
 
-_DOT = ord(".")
+_DOT, _CLOSING = ord("."), ord("]")
 _ENDS = tuple(ord(c) for c in ".?!\"'")
 
 
@@ -58,10 +58,10 @@ def _without_citations(codes: Any, start: int, end: int, phrase: Any, marks: Any
 
 
 @njit(nogil=True, cache=True)
-def _sentences(codes: Any, starts: Any, ends: Any, count: int, table: Any) -> int:
+def _sentences(codes: Any, starts: Any, ends: Any, first_word: int, count: int, table: Any) -> int:
     """Sentences of a line of ``count`` words: one more at each word that follows a terminal mark."""
     sentences, seen = 1 if count else 0, False
-    for word in range(count):
+    for word in range(first_word, first_word + count):
         first = codes[starts[word]]
         stop = ends[word] - starts[word] == 1 and table[first] & STOP != 0
         if stop:
@@ -78,15 +78,19 @@ def _sentences(codes: Any, starts: Any, ends: Any, count: int, table: Any) -> in
 
 @njit(nogil=True, cache=True)
 def keeps_line(
-    codes: Any, a: int, b: int, cleaned: Any, starts: Any, ends: Any, hashes: Any, out: Any, unwanted: Any,
-    unwanted_at: Any, initial: Any, min_line_words: int, max_word_length: int, terminal_only: bool,
-    table: Any, special: Any, parts: Any, units: Any,
+    codes: Any, a: int, b: int, starts: Any, ends: Any, first_word: int, split: int, cleaned: Any, own_starts: Any,
+    own_ends: Any, hashes: Any, out: Any, unwanted: Any, unwanted_at: Any, initial: Any, min_line_words: int,
+    max_word_length: int, terminal_only: bool, table: Any, special: Any, parts: Any, units: Any,
 ) -> int:  # fmt: skip
     """Whether C4 keeps the line ``codes[a:b]`` (without white space at its ends); counts its sentences.
 
     The order is C4's: "lorem ipsum" and a bracket condemn the document only in a line that was not dropped before.
-    ``unwanted`` begins with two marks of citations, then "lorem ipsum", "javascript" and the notices.
+    ``unwanted`` begins with two marks of citations, then "lorem ipsum", "javascript" and the notices. Of the document's
+    words, where they start and end, ``split`` are the line's, from ``first_word`` on; a line without its citations is
+    split anew, into ``own_starts`` and ``own_ends``.
     """
+    if terminal_only and (a == b or (codes[b - 1] not in _ENDS and codes[b - 1] != _CLOSING)):
+        return 0  # most lines of most texts: nothing else has to be looked at
     words, run, longest = 0, 0, 0
     for at in range(a, b):
         if table[codes[at]] & SPACE:
@@ -131,8 +135,11 @@ def keeps_line(
         return 0
     if notice:
         return 0
-    count = split_words(cleaned, 0, size, table, special, parts, units, starts, ends, hashes)
-    out[column.C4_SENTENCES] += _sentences(cleaned, starts, ends, count, table)
+    if size == b - a:
+        out[column.C4_SENTENCES] += _sentences(codes, starts, ends, first_word, split, table)
+    else:
+        count = split_words(cleaned, 0, size, table, special, parts, units, own_starts, own_ends, hashes)
+        out[column.C4_SENTENCES] += _sentences(cleaned, own_starts, own_ends, 0, count, table)
     out[column.C4_KEPT] += 1
     out[column.C4_CHARS] += size
     return 1

@@ -157,33 +157,45 @@ def _power(n: int) -> Any:
 
 @njit(nogil=True, cache=True)
 def most_frequent(
-    n: int, words: int, prefix: Any, lengths: Any, keys: Any, stamps: Any, mask: int, stamp: int, counts: Any,
-    firsts: Any,
-) -> int:  # fmt: skip
+    n: int, words: int, places: Any, many: int, prefix: Any, lengths: Any, keys: Any, stamps: Any, mask: int,
+    stamp: int, counts: Any, firsts: Any, slots: Any,
+) -> Any:  # fmt: skip
     """Characters of all occurrences of the most frequent n-gram, with a space between words; of equally frequent ones
-    the first."""
-    best, best_first, power = 0, 0, _power(n)
-    for word in range(words - n + 1):
+    the first. ``places[:many]`` are the words at which an (n - 1)-gram begins that comes again: no other place has an
+    n-gram that does. Those of n-grams are left in them; returns the characters and how many places are left."""
+    best, best_first, left, power = int(words >= n), 0, 0, _power(n)
+    for index in range(many):
+        word = places[index]
+        slots[index] = -1
+        if word > words - n:
+            continue
         slot = enter(keys, stamps, mask, stamp, _gram(prefix, word, n, power))
         if slot < 0:
             slot = -1 - slot
             counts[slot], firsts[slot] = 0, word
+        slots[index] = slot
         counts[slot] += 1
         if counts[slot] > best or (counts[slot] == best and firsts[slot] < best_first):
             best, best_first = counts[slot], firsts[slot]
-    return best * (lengths[best_first + n] - lengths[best_first] + n - 1) if best else 0
+    for index in range(many):
+        if slots[index] >= 0 and counts[slots[index]] > 1:
+            places[left] = places[index]
+            left += 1
+    return (best * (lengths[best_first + n] - lengths[best_first] + n - 1) if best else 0), left
 
 
 @njit(nogil=True, cache=True)
-def covered_again(n: int, words: int, prefix: Any, lengths: Any, keys: Any, stamps: Any, mask: int, stamp: int) -> int:
-    """Characters in n-grams that came before; what is counted is not counted again in the next n-gram."""
+def covered_again(
+    n: int, words: int, places: Any, many: int, prefix: Any, lengths: Any, keys: Any, stamps: Any, mask: int, stamp: int
+) -> int:
+    """Characters in n-grams that came before; what is counted is not counted again in the next n-gram.
+    ``places[:many]`` are the words at which an n-gram can begin that comes again."""
     word, covered, power = 0, 0, _power(n)
-    while word < words - n + 1:
-        if enter(keys, stamps, mask, stamp, _gram(prefix, word, n, power)) >= 0:
-            covered += lengths[word + n] - lengths[word]
-            word += n
-        else:
-            word += 1
+    for index in range(many):
+        at = places[index]
+        if word <= at <= words - n and enter(keys, stamps, mask, stamp, _gram(prefix, at, n, power)) >= 0:
+            covered += lengths[at + n] - lengths[at]
+            word = at + n
     return covered
 
 

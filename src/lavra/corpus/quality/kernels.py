@@ -105,6 +105,7 @@ def _measure(
     room = longest + 2
     codes, cleaned = np.empty(room, np.uint32), np.empty(room, np.uint32)
     starts, ends = np.empty(room, np.int32), np.empty(room, np.int32)
+    own_starts, own_ends = np.empty(room, np.int32), np.empty(room, np.int32)
     line_starts, line_ends = np.empty(room, np.int32), np.empty(room, np.int32)
     hashes, line_hashes, prefix = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room + 1, np.uint64)
     lengths = np.empty(room + 1, np.int64)
@@ -113,6 +114,7 @@ def _measure(
         size *= 2
     keys, stamps = np.empty(size, np.uint64), np.zeros(size, np.int32)
     counts, firsts = np.empty(size, np.int32), np.empty(size, np.int32)
+    places, slots = np.empty(room, np.int32), np.empty(room, np.int32)
     initial = np.zeros(128, np.uint8)  # letters that a phrase begins with
     for which in range(2, unwanted_at.shape[0] - 1):
         initial[unwanted[unwanted_at[which]]] = 1
@@ -136,22 +138,33 @@ def _measure(
         count_pieces(codes, first, last, 2, keys, stamps, mask, stamp + 1, out, column.PARAGRAPHS)
         count_pieces(codes, 0, total, 1, keys, stamps, mask, stamp + 2, out, column.ROWS)
         count_full_lines(codes, total, short_line, table, keys, stamps, mask, stamp + 3, out)
+        # An n-gram that comes again begins where a shorter one does that comes again: each pass looks at fewer places.
+        many = words
+        for word in range(words):
+            places[word] = word
         for n in range(2, 5):
-            out[column.TOP_2 + n - 2] = most_frequent(
-                n, words, prefix, lengths, keys, stamps, mask, stamp + 2 + n, counts, firsts
+            out[column.TOP_2 + n - 2], many = most_frequent(
+                n, words, places, many, prefix, lengths, keys, stamps, mask, stamp + 2 + n, counts, firsts, slots
             )
         for n in range(5, 11):
-            out[column.DUP_5 + n - 5] = covered_again(n, words, prefix, lengths, keys, stamps, mask, stamp + 2 + n)
+            out[column.DUP_5 + n - 5] = covered_again(
+                n, words, places, many, prefix, lengths, keys, stamps, mask, stamp + 2 + n
+            )
         lines = find_lines(codes, total, table, line_starts, line_ends)
         out[column.LINES] = lines
         out[column.C4_LINES] = lines
+        first_word = word = 0
         for line in range(lines):
             a, b = stripped(codes, line_starts[line], line_ends[line], table)
+            while word < words and starts[word] < b:
+                word += 1
             count_marked_line(codes, a, b, out)
             kept[kept_count] = keeps_line(
-                codes, a, b, cleaned, starts, ends, line_hashes, out, unwanted, unwanted_at, initial,
-                min_line_words, max_word_length, terminal_only, table, special, parts, units,
+                codes, a, b, starts, ends, first_word, word - first_word, cleaned, own_starts, own_ends, line_hashes,
+                out, unwanted, unwanted_at, initial, min_line_words, max_word_length, terminal_only,
+                table, special, parts, units,
             )  # fmt: skip
             kept_count += 1
+            first_word = word
         kept_at[row + 1] = kept_count
     return figures, kept[:kept_count], kept_at
