@@ -14,9 +14,10 @@ from numba import njit
 
 from lavra.corpus.quality import column
 from lavra.corpus.quality.characters import ALPHA, BREAK, SPACE, SYMBOL, TERMINAL
-from lavra.corpus.quality.words import find, piece_hash
+from lavra.corpus.quality.words import BASE, FOLD, SEED, find, piece_hash
 
 _MULTIPLIER, _ROLLING = np.uint64(0xD1342543DE82EF95), np.uint64(0xF1357AEA2E62A9C5)
+_LAST_CONTROL, _NEXT_LINE = 0x1F, 0x85
 _NEWLINE, _DOT, _HASH, _ELLIPSIS, _DASH, _BULLET = (ord(c) for c in "\n.#…-•")
 
 
@@ -94,50 +95,84 @@ def stripped(codes: Any, first: int, last: int, table: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def count_pieces(
-    codes: Any, first: int, last: int, least: int, keys: Any, stamps: Any, mask: int, stamp: int, out: Any, into: int
+def cut_lines(codes: Any, total: int, starts: Any, ends: Any, hashes: Any) -> int:
+    """Lines between newlines, empty ones too, with their hashes; how many."""
+    lines, start, value = 0, 0, SEED
+    for at in range(total):
+        code = codes[at]
+        if code == _NEWLINE:
+            starts[lines], ends[lines], hashes[lines] = start, at, value | np.uint64(1)
+            lines, start, value = lines + 1, at + 1, SEED
+        else:
+            value = (value ^ np.uint64(code)) * BASE
+            value ^= value >> FOLD
+    starts[lines], ends[lines], hashes[lines] = start, total, value | np.uint64(1)
+    return lines + 1
+
+
+@njit(nogil=True, cache=True)
+def count_rows(
+    lines: int, starts: Any, ends: Any, hashes: Any, keys: Any, stamps: Any, mask: int, stamp: int, out: Any
 ) -> None:
-    """Pieces of ``codes[first:last]`` between ``least`` newlines or more, into three columns of ``out``: how many, how
-    many of them came before, and the characters of those. Two newlines make paragraphs, one makes rows."""
+    """Pieces between runs of newlines: how many, how many of them came before, and the characters of those. A text that
+    begins or ends with a newline has an empty piece there."""
     pieces, again, characters = 0, 0, 0
-    start = at = first
-    while at <= last:
-        run = at
-        while run < last and codes[run] == _NEWLINE:
-            run += 1
-        if at == last or run - at >= least:
+    for line in range(lines):
+        if ends[line] > starts[line] or line == 0 or line == lines - 1:
             pieces += 1
-            if enter(keys, stamps, mask, stamp, piece_hash(codes, start, at)) >= 0:
+            if enter(keys, stamps, mask, stamp, hashes[line]) >= 0:
                 again += 1
-                characters += at - start
-            start = run
-            if at == last:
+                characters += ends[line] - starts[line]
+    out[column.ROWS], out[column.DUP_R], out[column.DUP_R_CHARS] = pieces, again, characters
+
+
+@njit(nogil=True, cache=True)
+def count_paragraphs(
+    codes: Any, first: int, last: int, lines: int, starts: Any, ends: Any, hashes: Any, keys: Any, stamps: Any,
+    mask: int, stamp: int, out: Any,
+) -> None:  # fmt: skip
+    """As `count_rows`, of the pieces of ``codes[first:last]`` between two newlines or more; the text around it is white
+    space. A paragraph's hash is made of its lines'."""
+    pieces, again, characters, start, value = 0, 0, 0, first, SEED
+    for line in range(lines):
+        a, b = max(starts[line], first), min(ends[line], last)
+        if ends[line] < first or starts[line] > last or (starts[line] == last and first < last):
+            continue
+        whole = a == starts[line] and b == ends[line]
+        if b > a:
+            value = (value ^ (hashes[line] if whole else piece_hash(codes, a, b))) * BASE
+            value ^= value >> FOLD
+        if b == last or (line + 1 < lines and starts[line + 1] == ends[line + 1] and b > a):
+            pieces += 1
+            if enter(keys, stamps, mask, stamp, value | np.uint64(1)) >= 0:
+                again += 1
+                characters += b - start
+            value = SEED
+            if b == last:
                 break
-        at = max(run, at + 1)
-    out[into], out[into + 1], out[into + 2] = pieces, again, characters
+        if b == a:
+            start = starts[line + 1]
+    out[column.PARAGRAPHS], out[column.DUP_P], out[column.DUP_P_CHARS] = pieces, again, characters
 
 
 @njit(nogil=True, cache=True)
 def count_full_lines(
-    codes: Any, total: int, short_line: int, table: Any, keys: Any, stamps: Any, mask: int, stamp: int, out: Any
-) -> None:
+    codes: Any, lines: int, starts: Any, ends: Any, hashes: Any, short_line: int, table: Any, keys: Any, stamps: Any,
+    mask: int, stamp: int, out: Any,
+) -> None:  # fmt: skip
     """Lines between newlines that are not blank (FineWeb)."""
-    full, terminal, short, repeated, start = 0, 0, 0, 0, 0
-    for at in range(total + 1):
-        if at < total and codes[at] != _NEWLINE:
-            continue
-        blank = True
-        for inside in range(start, at):
-            if not table[codes[inside]] & SPACE:
-                blank = False
-                break
-        if not blank:
+    full, terminal, short, repeated = 0, 0, 0, 0
+    for line in range(lines):
+        a, b = starts[line], ends[line]
+        inside = a
+        while inside < b and table[codes[inside]] & SPACE:
+            inside += 1
+        if inside < b:
             full += 1
-            terminal += table[codes[at - 1]] & TERMINAL != 0
-            short += at - start <= short_line
-            if enter(keys, stamps, mask, stamp, piece_hash(codes, start, at)) >= 0:
-                repeated += at - start
-        start = at + 1
+            terminal += table[codes[b - 1]] & TERMINAL != 0
+            short += b - a <= short_line
+            if enter(keys, stamps, mask, stamp, hashes[line]) >= 0:
+                repeated += b - a
     out[column.FULL], out[column.TERMINAL], out[column.SHORT], out[column.DUP_L_CHARS] = full, terminal, short, repeated
 
 
@@ -212,6 +247,9 @@ def find_lines(codes: Any, total: int, table: Any, starts: Any, ends: Any) -> in
     """Lines as `str.splitlines` gives them (Gopher's marks, C4); how many."""
     lines, start, at = 0, 0, 0
     while at < total:
+        if _LAST_CONTROL < codes[at] < _NEXT_LINE:  # nearly all
+            at += 1
+            continue
         skip = _breaks_at(codes, at, total, table)
         if skip:
             starts[lines], ends[lines] = start, at

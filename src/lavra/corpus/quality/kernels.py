@@ -19,9 +19,11 @@ from lavra.corpus.quality.counts import (
     count_full_lines,
     count_marked_line,
     count_marks,
-    count_pieces,
+    count_paragraphs,
+    count_rows,
     count_words,
     covered_again,
+    cut_lines,
     find_lines,
     most_frequent,
     stripped,
@@ -135,9 +137,14 @@ def _measure(
         stamp = row * _TABLES + 1  # each count below has a table of its own: the same one under another stamp
         count_words(codes, words, starts, ends, hashes, prefix, lengths, stops, table, keys, stamps, mask, stamp, out)
         first, last = stripped(codes, 0, total, table)
-        count_pieces(codes, first, last, 2, keys, stamps, mask, stamp + 1, out, column.PARAGRAPHS)
-        count_pieces(codes, 0, total, 1, keys, stamps, mask, stamp + 2, out, column.ROWS)
-        count_full_lines(codes, total, short_line, table, keys, stamps, mask, stamp + 3, out)
+        lines = cut_lines(codes, total, line_starts, line_ends, line_hashes)
+        count_paragraphs(
+            codes, first, last, lines, line_starts, line_ends, line_hashes, keys, stamps, mask, stamp + 1, out
+        )
+        count_rows(lines, line_starts, line_ends, line_hashes, keys, stamps, mask, stamp + 2, out)
+        count_full_lines(
+            codes, lines, line_starts, line_ends, line_hashes, short_line, table, keys, stamps, mask, stamp + 3, out
+        )
         # An n-gram that comes again begins where a shorter one does that comes again: each pass looks at fewer places.
         many = words
         for word in range(words):

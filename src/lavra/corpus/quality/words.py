@@ -33,8 +33,8 @@ from lavra.corpus.quality.characters import (
     character_table,
 )
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_SEED, _FOLD = np.uint64(0xCBF29CE484222325), np.uint64(29)
+BASE = np.uint64(0x9E3779B97F4A7C15)
+SEED, FOLD = np.uint64(0xCBF29CE484222325), np.uint64(29)
 _LONGEST_SPECIAL = 12
 _DOT, _PLUS, _MINUS, _ELLIPSIS, _SLASH, _COLON, _AT = (ord(c) for c in ".+-…/:@")
 _APOSTROPHES = (ord("'"), ord("’"))
@@ -133,10 +133,10 @@ def _hash(word: str) -> int:
 @njit(nogil=True, cache=True)
 def piece_hash(codes: Any, start: int, end: int) -> Any:
     """64 bits of ``codes[start:end]``, never zero."""
-    value = _SEED
+    value = SEED
     for at in range(start, end):
-        value = (value ^ np.uint64(codes[at])) * _BASE
-        value ^= value >> _FOLD
+        value = (value ^ np.uint64(codes[at])) * BASE
+        value ^= value >> FOLD
     return value | np.uint64(1)
 
 
@@ -304,6 +304,14 @@ def _infix(codes: Any, at: int, start: int, end: int, table: Any) -> int:
 
 
 @njit(nogil=True, cache=True)
+def _is_closing(code: Any, bits: Any, before: Any) -> bool:
+    """Whether a mark after letters, the last of which is a ``before``, is a word of its own: `_suffix` in short."""
+    if code == _DOT:
+        return before & LOWER != 0
+    return bits & (SPLIT | QUOTE | ICON) != 0 or code in _DASHES
+
+
+@njit(nogil=True, cache=True)
 def split_words(
     codes: Any, begin: int, finish: int, table: Any, special: Any, parts: Any, units: Any, starts: Any, ends: Any,
     hashes: Any,
@@ -316,21 +324,33 @@ def split_words(
         if at == finish:
             break
         stop = at
-        every = np.uint16(0xFFFF)
-        value = _SEED
+        every = stem = np.uint16(0xFFFF)
+        value = stem_value = SEED
         while stop < finish:
             bits = table[codes[stop]]
             if bits & SPACE:
                 break
+            stem, stem_value = every, value
             every &= bits
-            value = (value ^ np.uint64(codes[stop])) * _BASE
-            value ^= value >> _FOLD
+            value = (value ^ np.uint64(codes[stop])) * BASE
+            value ^= value >> FOLD
             stop += 1
         value |= np.uint64(1)
         found = find(special, value) if stop - at < _LONGEST_SPECIAL else -1
         if every & ALPHA and found < 0:  # letters alone, which most pieces are
             starts[count], ends[count], hashes[count] = at, stop, value
             count += 1
+        elif (
+            stem & ALPHA
+            and found < 0
+            and stop - at > 1
+            and _is_closing(codes[stop - 1], table[codes[stop - 1]], table[codes[stop - 2]])
+            and (stop - 1 - at >= _LONGEST_SPECIAL or find(special, stem_value | np.uint64(1)) < 0)
+        ):  # letters and a mark, which most of the others are
+            starts[count], ends[count], hashes[count] = at, stop - 1, stem_value | np.uint64(1)
+            starts[count + 1], ends[count + 1] = stop - 1, stop
+            hashes[count + 1] = piece_hash(codes, stop - 1, stop)
+            count += 2
         else:
             before = count
             count = _split_piece(codes, at, stop, found, table, special, parts, units, starts, ends, count)
