@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """See all of it at once: pull the models, ingest, index, answer a first question, study the ways, serve the best.
 
-    The study takes about three minutes on two idle cores; Ctrl-C goes on without it, and --no-study leaves it out.
+    The study takes about four minutes on two idle cores; Ctrl-C goes on without it, and --no-study leaves it out.
     """
     from lavra.cli.console import progress
     from lavra.workspace import demo as demonstration
@@ -74,7 +74,7 @@ def _best(here: Workspace) -> Answering | None:
     from lavra.workspace.runs import Interrupted
 
     err.print(
-        f"[dim]Is that the best way? A quick study asks four ways up to {ASKED} questions: about three minutes on "
+        f"[dim]Is that the best way? A quick study asks four ways up to {ASKED} questions: about four minutes on "
         "two idle cores. Ctrl-C goes on without it; the same command continues it.[/dim]"
     )
     try:
