@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba")
 import pyarrow as pa
+import pyarrow.parquet as parquet
 
+from lavra.corpus.cleaning.evaluation_sets import read_items
 from lavra.corpus.contamination import Watched, matches, watch
 from lavra.corpus.quality.batch import buffers
+from lavra.errors import LavraError
 
 QUESTION = "Which of the following statements about the water cycle is true when clouds form over a warm ocean current?"
 SHORT = "The capital city of France is called Paris by all"
@@ -67,3 +73,20 @@ def test_rows_of_numbers_are_nobodys_item() -> None:
 
 def test_no_evaluation_sets_no_hits() -> None:
     assert hits(watch({}), [QUESTION]) == [(0, None)]
+
+
+def test_a_set_is_read_as_it_is_handed_around(tmp_path: Path) -> None:
+    told = [QUESTION, f"{SHORT}\u2028with a mark that some take for the end of a line"]
+    lines = "".join(json.dumps({"id": n, "question": text}, ensure_ascii=False) + "\n" for n, text in enumerate(told))
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    with pa.CompressedOutputStream(str(tmp_path / "a.jsonl.zst"), "zstd") as file:
+        file.write(lines.encode())
+    (tmp_path / "a.json").write_text(json.dumps({"version": "1", "data": [{"q": [text]} for text in told]}))
+    (tmp_path / "a.csv").write_text("".join(f'{n},"{text}"\n' for n, text in enumerate(told)), encoding="utf-8")
+    parquet.write_table(pa.table({"id": [0, 1], "question": told}), tmp_path / "a.parquet")
+    for file in sorted(tmp_path.iterdir()):
+        assert read_items(file) == told, file.name
+    (tmp_path / "half.jsonl").write_text(lines + '{"question": "cut', encoding="utf-8")
+    with pytest.raises(LavraError, match=r"half.jsonl cannot be read whole \(.*half.jsonl:3"):  # never passed over
+        read_items(tmp_path / "half.jsonl")

@@ -46,7 +46,8 @@ def rows(path: Path) -> Iterator[Row | Problem]:
         raise LavraError(f"{path} cannot be read ({error.strerror or error}): check it and its permissions.") from error
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file's text, unpacked where it is compressed. Raises LavraError where it is damaged or not UTF-8."""
     data = path.read_bytes()
     try:
         if packing(data[:16]):
@@ -110,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
 
 def _json(path: Path) -> Iterator[Row | Problem]:
     """A list of objects, or an object that holds one; some call JSON Lines ``.json`` too."""
-    text = _text(path)
+    text = read_text(path)
     start = _list_start(text)
     if start is None:
         yield from _jsonl(path)
@@ -140,7 +141,7 @@ def _list_start(text: str) -> int | None:
 
 
 def _csv(path: Path) -> Iterator[Row | Problem]:
-    text = _text(path)
+    text = read_text(path)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     before = csv.field_size_limit(_LONGEST_CELL)
