@@ -11,6 +11,7 @@ are placed in a second.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -59,7 +60,26 @@ class Row:
     sources: npt.NDArray[np.int64]
 
 
-class PackedRows(Sequence[Row]):
+class Rows(Sequence[Row], ABC):
+    """Rows that are made when they are asked for, by their number."""
+
+    @abstractmethod
+    def row(self, number: int) -> Row:
+        """One row; ``number`` is one of those that there are, from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self.row(number) for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.row(index % len(self))
+
+
+class PackedRows(Rows):
     """Rows of ``length`` places that hold every example once; a row is made when it is asked for.
 
     ``padding``: the share of places that hold no token. Raises LavraError for an example that is longer than a row.
@@ -98,16 +118,8 @@ class PackedRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return make_row([self.examples[i] for i in self.members(index % len(self))], self.length, self.padding_id)
+    def row(self, number: int) -> Row:
+        return make_row([self.examples[i] for i in self.members(number)], self.length, self.padding_id)
 
 
 def make_row(examples: Sequence[Example], length: int, padding_id: int = 0) -> Row:

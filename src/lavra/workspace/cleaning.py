@@ -150,17 +150,7 @@ def clean(
         )
         if not report.documents_kept:
             shutil.rmtree(work, ignore_errors=True)  # the same settings would end the same way
-            worst = max(report.stages, key=lambda stage: stage.documents_dropped)
-            if worst.name == "licence" and settings.unlicensed == "drop" and "none stated" in worst.reasons:
-                raise LavraError(
-                    f"nothing would stay: {worst.reasons['none stated']} of {report.documents_in} documents state no "
-                    "licence, and what states none is not trained on. Say whose it is with `lavra ingest --licence`, "
-                    "or decide that it may be with --unlicensed keep."
-                )
-            raise LavraError(
-                f"nothing would stay of {report.documents_in} documents, {worst.documents_dropped} are dropped by the "
-                f"stage {worst.name!r}: switch it off with --without {worst.name}, or change [corpus] in lavra.toml."
-            )
+            raise LavraError(_why_nothing_stays(report, settings))
         draft.metrics.update(
             documents=report.documents_kept,
             bytes=report.bytes_kept,
@@ -177,6 +167,21 @@ def clean(
         workspace.store.set_ref(name, artifact.id)
     shutil.rmtree(work, ignore_errors=True)
     return Cleaned(artifact, made[0] if made else load_cleaning(artifact.path), found=not made)
+
+
+def _why_nothing_stays(report: CleaningReport, settings: Cleaning) -> str:
+    """The stage that drops most, and what to do."""
+    worst = max(report.stages, key=lambda stage: stage.documents_dropped)
+    if worst.name == "licence" and settings.unlicensed == "drop" and "none stated" in worst.reasons:
+        return (
+            f"nothing would stay: {worst.reasons['none stated']} of {report.documents_in} documents state no licence, "
+            "and what states none is not trained on. Say whose it is with `lavra ingest --licence`, or decide that it "
+            "may be with --unlicensed keep."
+        )
+    return (
+        f"nothing would stay of {report.documents_in} documents, {worst.documents_dropped} are dropped by the stage "
+        f"{worst.name!r}: switch it off with --without {worst.name}, or change [corpus] in lavra.toml."
+    )
 
 
 def _hash(path: Path) -> str:

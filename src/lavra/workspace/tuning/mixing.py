@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lavra.objectives.packing import Example, PackedRows, Row
+from lavra.objectives.packing import Example, PackedRows, Row, Rows
 
 if TYPE_CHECKING:
     from lavra.workspace.tuning.data import Encoded
 
 
-class WeightedRows(Sequence[Row]):
+class WeightedRows(Rows):
     """Rows of ``length`` places, as :class:`PackedRows`, with how many ``times`` each is drawn in an epoch.
 
     ``tokens``, ``padding`` and ``mean_context`` are of an epoch as it is drawn.
@@ -47,18 +47,9 @@ class WeightedRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.times)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        group = int(np.searchsorted(self._ends, index, side="right"))
-        return self._groups[group][index - int(self._ends[group - 1] if group else 0)]
+    def row(self, number: int) -> Row:
+        group = int(np.searchsorted(self._ends, number, side="right"))
+        return self._groups[group][number - int(self._ends[group - 1] if group else 0)]
 
 
 @dataclass(frozen=True)
