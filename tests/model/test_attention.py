@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cache
+from itertools import cycle, pairwise
 from typing import Any
 from unittest import mock
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 
 from lavra.model import kernels, texts, tiles
 from lavra.model.attention import Mask, attend
@@ -188,8 +191,134 @@ def by_varlen_as_documented(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tens
         return kernels.varlen(q, k, v, case.mask, q.shape[-1] ** -0.5)
 
 
-VARLEN = (by_varlen, by_varlen_as_documented)
-TRAINED = (by_attend, by_tiles, by_runs, by_texts, by_dense, by_definition_in_chunks)
+class FlashAttentionOnPaper:
+    """The two operators under PyTorch's ``varlen_attn``, which have kernels on GPUs alone, by the formula.
+
+    What stands above them is PyTorch's own: the signature, the operator's schema, its autograd. What they refuse is
+    refused here too (``mha_varlen_fwd`` and ``mha_varlen_bwd`` in aten/src/ATen/native/transformers/cuda/flash_attn/
+    flash_api.cpp), and what they return is held to PyTorch's own description of it, the implementation for ``meta``.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.library = torch.library.Library("aten", "IMPL")
+        self.library.impl("_flash_attention_forward", self.forward, "CPU")
+        self.library.impl("_flash_attention_backward", self.backward, "CPU")
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, ...]:
+        starts_q, starts_k, longest_q, longest_k, dropout, causal, debug = rest
+        self.calls += 1
+        assert not debug
+        assert dropout == 0.0
+        self.refuse(q, k, v, starts_q, starts_k, longest_q, longest_k)
+        mixed, sums = [], []
+        for text, scores in self.scores(q, k, starts_q, longest_q, causal, **options):
+            mixed.append((scores.softmax(-1) @ self.of_each_head(v[text], q)).transpose(0, 1))
+            sums.append(scores.logsumexp(-1))
+        seed, unused = torch.zeros(2, dtype=torch.uint64), torch.zeros((), dtype=torch.uint64)
+        given = torch.cat(mixed).to(q.dtype), torch.cat(sums, 1), seed, unused, q.new_empty(0)
+        described = torch.ops.aten._flash_attention_forward(
+            *(x.to("meta") if isinstance(x, Tensor) else x for x in (q, k, v, *rest)), **options
+        )
+        assert [(x.shape, x.dtype) for x in given] == [(x.shape, x.dtype) for x in described]
+        return given
+
+    def backward(self, pull: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, ...]:
+        """Dao et al. 2022, algorithm 4: the weights come from the sums that were kept."""
+        out, sums, starts_q, starts_k, longest_q, longest_k, dropout, causal, _seed, _unused = rest
+        self.calls += 1
+        assert dropout == 0.0
+        self.refuse(q, k, v, starts_q, starts_k, longest_q, longest_k)
+        assert out.shape == pull.shape == q.shape
+        assert out.dtype == pull.dtype == q.dtype
+        assert out.stride(-1) == pull.stride(-1) == 1
+        scale, group = options["scale"], q.shape[1] // k.shape[1]
+        pulls: list[list[Tensor]] = [[], [], []]
+        for text, scores in self.scores(q, k, starts_q, longest_q, causal, **options):
+            weights = (scores - sums[:, text, None]).exp()
+            own, back = (x[text].transpose(0, 1).float() for x in (q, pull))
+            inward = (back * out[text].transpose(0, 1).float()).sum(-1, keepdim=True)
+            bent = weights * (back @ self.of_each_head(v[text], q).transpose(1, 2) - inward) * scale
+            for_k, for_v = (
+                x.unflatten(0, (-1, group)).sum(1) for x in (bent.transpose(1, 2) @ own, weights.transpose(1, 2) @ back)
+            )
+            for place, x in enumerate((bent @ self.of_each_head(k[text], q), for_k, for_v)):
+                pulls[place].append(x.transpose(0, 1))
+        of_q, of_k, of_v = (torch.cat(x).to(q.dtype) for x in pulls)
+        return of_q, of_k, of_v
+
+    def refuse(
+        self, q: Tensor, k: Tensor, v: Tensor, starts_q: Tensor, starts_k: Tensor, longest_q: int, longest_k: int
+    ) -> None:
+        assert q.dtype in (torch.float16, torch.bfloat16)
+        assert k.dtype == v.dtype == q.dtype
+        assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1
+        assert q.ndim == 3
+        assert k.shape == v.shape
+        assert (q.shape[0], q.shape[2]) == (k.shape[0], k.shape[2])
+        assert q.shape[1] % k.shape[1] == 0
+        assert q.shape[2] % 8 == 0
+        assert q.shape[2] <= 256
+        for starts, longest in ((starts_q, longest_q), (starts_k, longest_k)):
+            assert starts.dtype == torch.int32
+            assert starts.is_contiguous()
+            # The kernel believes these: what is wrong here is read beyond the end there.
+            assert (int(starts[0]), int(starts[-1])) == (0, len(q))
+            assert type(longest) is int
+            assert 0 < int(starts.diff().min()) <= int(starts.diff().max()) <= longest
+
+    def scores(
+        self,
+        q: Tensor,
+        k: Tensor,
+        starts: Tensor,
+        longest: int,
+        causal: bool,
+        *,
+        scale: float,
+        window_size_left: int,
+        window_size_right: int,
+        **unused: Any,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Each text, and its scores (H, T, T)."""
+        assert not any(option is not None for option in unused.values())
+        before, after = window_size_left, 0 if causal else window_size_right
+        before, after = (-1 if size >= longest else size for size in (before, after))
+        for start, end in pairwise(starts.tolist()):
+            text = slice(start, end)
+            scores = q[text].transpose(0, 1).float() @ self.of_each_head(k[text], q).transpose(1, 2) * scale
+            i, j = torch.arange(end - start)[:, None], torch.arange(end - start)
+            seen = ((before < 0) | (i - j <= before)) & ((after < 0) | (j - i <= after))
+            yield text, scores.masked_fill(~seen, -math.inf)
+
+    def of_each_head(self, x_NKD: Tensor, q: Tensor) -> Tensor:
+        return x_NKD.float().transpose(0, 1).repeat_interleave(q.shape[1] // x_NKD.shape[1], 0)
+
+
+@cache
+def flash_attention_on_paper() -> FlashAttentionOnPaper:
+    return FlashAttentionOnPaper()
+
+
+def by_varlen_above_its_kernel(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    """All of varlen and of PyTorch's ``varlen_attn``, forwards and backwards, but the two kernels of a GPU."""
+    paper = flash_attention_on_paper()
+    before = paper.calls
+    mixed = kernels.varlen(q, k, v, case.mask, q.shape[-1] ** -0.5)
+    assert paper.calls == before + 1
+    return mixed
+
+
+VARLEN = (by_varlen, by_varlen_as_documented, by_varlen_above_its_kernel)
+TRAINED = (
+    by_attend,
+    by_tiles,
+    by_runs,
+    by_texts,
+    by_dense,
+    by_definition_in_chunks,
+    by_varlen_above_its_kernel,
+)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="varlen has no kernel without a GPU")
 
 
@@ -244,6 +373,8 @@ def cases(draw: st.DrawFn, kernel: Any) -> Case:
     if kernel in (by_attend, by_tiles, by_definition_in_chunks) and draw(st.booleans()):
         options["sink_logits_H"] = torch.randn(heads, generator=generator)
     dtype = draw(st.sampled_from((torch.float32, torch.bfloat16)))
+    if kernel is by_varlen_above_its_kernel:
+        dtype = draw(st.sampled_from((torch.float16, torch.bfloat16)))
     q, k, v = (
         torch.randn(batch, time, count, 8, generator=generator).to(dtype).transpose(1, 2)
         for time, count in ((queries, heads), (keys, kv_heads), (keys, kv_heads))
@@ -305,6 +436,72 @@ def test_what_a_gpu_would_be_given(capability: tuple[int, int], chosen: list[str
         attend(q, q, q, Mask(causal=True, window=40))
         attend(q, q, q, Mask(causal=True), soft_cap=2.0)
     assert called == chosen
+
+
+def test_what_a_gpu_kernel_would_refuse_is_not_given_to_it() -> None:
+    """FlashAttention: heads of at most 256, in eights. FlexAttention's compiled kernels: heads of 16 and more."""
+    served: dict[int, list[bool]] = {}
+    packed = Mask(causal=True, segments_BS=torch.zeros(1, 300).long())
+    with mock.patch.object(torch.cuda, "get_device_capability", return_value=(9, 0)), FakeTensorMode():
+        for width in (4, 8, 20, 64, 256, 264):
+            q = torch.empty(1, 4, 300, width, dtype=torch.bfloat16, device="cuda")
+            served[width] = [kernels.varlen_serves(q, packed, None), kernels.flex_serves(q)]
+            with (
+                mock.patch.object(kernels, "flex") as flex,
+                mock.patch.object(tiles, "tiled") as tiled,
+                mock.patch.object(Mask, "cut"),
+            ):
+                attend(q, q, q, Mask(causal=True, window=40), soft_cap=2.0)
+            assert (flex.call_count, tiled.call_count) == ((0, 1) if width < 16 else (1, 0))
+    assert served == {
+        4: [False, False],
+        8: [True, False],
+        20: [False, True],
+        64: [True, True],
+        256: [True, True],
+        264: [False, True],
+    }
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
+    """FlexAttention compiled as for a GPU up to the graph, one piece or an error; the graphs, once they are made."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def compiled(graph: torch.fx.GraphModule, example: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    kernel = torch.compile(flex_attention, backend=compiled, fullgraph=True)
+    monkeypatch.setattr(kernels, "_compiled_flex", lambda: kernel)
+    yield graphs
+    torch._dynamo.reset()
+
+
+def test_the_compiler_takes_every_mask_in_one_piece(compiler: list[torch.fx.GraphModule]) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, heads, LENGTH, 16) for heads in (4, 2, 2))
+    for mask, cap in zip(PATTERNS.values(), cycle((None, 2.0)), strict=False):
+        real = torch.ones(2, LENGTH) if mask.valid_BS is None else mask.valid_BS
+        real = real[:, None, :, None]
+        got, expected = kernels.flex(q, k, v, mask, 0.25, cap), kernels.explicit(q, k, v, mask, 0.25, None, cap)
+        torch.testing.assert_close(got * real, expected * real, atol=1e-5, rtol=1e-5)
+        torch._dynamo.reset()  # as many masks as no model has
+    assert len(compiler) == len(PATTERNS)
+
+
+def test_other_windows_lengths_and_caps_are_not_compiled_each(compiler: list[torch.fx.GraphModule]) -> None:
+    """A second value makes a kernel for all. It must be no number read out of a tensor, which kernels cannot do."""
+    for number in range(12):
+        q = torch.randn(1, 2, 260 + 8 * number, 16)
+        mask = Mask(causal=True, window=20 + number)
+        got = kernels.flex(q, q, q, mask, 0.25, 20.0 + number)
+        torch.testing.assert_close(got, kernels.explicit(q, q, q, mask, 0.25, None, 20.0 + number))
+    assert len(compiler) <= 3
+    pieces = [piece for graph in compiler for piece in graph.modules() if isinstance(piece, torch.fx.GraphModule)]
+    assert len(pieces) > len(compiler)
+    assert not [node for piece in pieces for node in piece.graph.nodes if node.target == "item"]
 
 
 def test_varlen_is_for_no_cpu() -> None:

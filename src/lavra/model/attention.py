@@ -232,7 +232,8 @@ def attend(
       or dropout
     a bias, or dropout                                      dense
     one query (a decoding step)                             one_query: of a window only its keys are read
-    a GPU, 256 queries, and a pattern, segments or a cap    varlen for segments, otherwise FlexAttention
+    a GPU, 256 queries, and a pattern, segments or a cap    varlen for segments, otherwise FlexAttention (heads of 16
+                                                              and more)
     a soft cap, or sink logits                              tiles
     LongLoRA's shifted groups, alone, 256 keys              each half of the heads as segments, see below
     segments, or padding around texts, alone, 256 keys      texts, where they pay (float32; bf16 without AMX);
@@ -264,7 +265,8 @@ def attend(
     if q_BHTD.is_cuda and bent and sink_logits_H is None and queries >= tiles.FEWEST_KEYS:
         if kernels.varlen_serves(q_BHTD, mask, soft_cap):
             return kernels.varlen(q_BHTD, k_BKSD, v_BKSD, mask, scale)
-        return kernels.flex(q_BHTD, k_BKSD, v_BKSD, mask, scale, soft_cap)
+        if kernels.flex_serves(q_BHTD):
+            return kernels.flex(q_BHTD, k_BKSD, v_BKSD, mask, scale, soft_cap)
     if special:
         return tiles.tiled(q_BHTD, k_BKSD, v_BKSD, mask.cut(q_BHTD, keys), scale, soft_cap, sink_logits_H)
     alone = queries == keys and not mask.cross and mask.window is None and mask.sparse is None

@@ -9,6 +9,7 @@ Heads: the G = H / K query heads of a key/value head are G times as many queries
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -254,6 +255,11 @@ def _explicit(
 # GPUs
 
 
+def flex_serves(q_BHTD: Tensor) -> bool:
+    """Whether :func:`flex` computes it here: its kernels are for heads of 16 and more."""
+    return q_BHTD.is_cuda and q_BHTD.shape[-1] >= 16
+
+
 def flex(
     q_BHTD: Tensor,
     k_BKSD: Tensor,
@@ -268,10 +274,11 @@ def flex(
     that nobody sees. Not compiled it is the definition again, for tests."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    cap = soft_cap
+    # A tensor: of a second value of a Python number the compiler makes one itself, which its kernels cannot read.
+    cap = q_BHTD.new_full((), math.inf if soft_cap is None else soft_cap, dtype=torch.float32)
 
     def bend(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return score if cap is None else cap * torch.tanh(score / cap)
+        return cap * torch.tanh(score / cap)
 
     kernel: Any = _compiled_flex() if compiled else flex_attention
     return kernel(
@@ -309,12 +316,14 @@ def block_mask(mask: Mask, q_BHTD: Tensor, keys: int) -> Any:
 
 
 def varlen_serves(q_BHTD: Tensor, mask: Mask, soft_cap: float | None) -> bool:
-    """Whether :func:`varlen` computes it here: texts packed into rows, in half precision, on a GPU of 2020 or later."""
+    """Whether :func:`varlen` computes it here: texts packed into rows, in half precision, on a GPU of 2020 or later,
+    heads of at most 256 and a multiple of 8 (FlashAttention refuses others, and nothing pads them on this way)."""
     half = q_BHTD.is_cuda and q_BHTD.dtype in (torch.float16, torch.bfloat16)
+    fits = q_BHTD.shape[-1] % 8 == 0 and q_BHTD.shape[-1] <= 256
     packed = mask.segments_BS is not None and mask.valid_BS is None and not mask.cross and soft_cap is None
     pattern = mask.sparse is not None or mask.shift is not None or mask.sinks > 0
     whole = mask.segments_BS is not None and mask.segments_BS.shape[1] == q_BHTD.shape[2]
-    if not (half and packed and whole and not pattern and _varlen() is not None):
+    if not (half and fits and packed and whole and not pattern and _varlen() is not None):
         return False
     return torch.cuda.get_device_capability(q_BHTD.device) >= (8, 0)
 
