@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 from pathlib import Path
 
 import corpus_files as files
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from lavra.corpus.document import Document
 from lavra.corpus.ingest import add_documents, build_corpus, forget_document, load_document, load_documents
-from lavra.corpus.reading import read_paths
+from lavra.corpus.reading import Reached, read_paths
 from lavra.corpus.report import load_report
 from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError
@@ -136,8 +140,8 @@ def test_a_root_that_is_not_there_is_an_error_and_leaves_nothing(tmp_path: Path)
 
 
 def test_an_ingest_that_stops_leaves_no_half_corpus(docs: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, label: str) -> None:
-        if done == 2:
+    def stop(reached: Reached) -> None:
+        if reached.files == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -146,15 +150,41 @@ def test_an_ingest_that_stops_leaves_no_half_corpus(docs: Path, tmp_path: Path) 
 
 
 def test_progress_counts_files_to_the_end(docs: Path, tmp_path: Path) -> None:
-    calls: list[tuple[int, int, str]] = []
-    build_corpus([docs], ReadSettings(), tmp_path / "out", progress=lambda *call: calls.append(call))
-    assert [done for done, _, _ in calls] == list(range(7))
-    assert {total for _, total, _ in calls} == {6}
+    calls: list[Reached] = []
+    build_corpus([docs], ReadSettings(), tmp_path / "out", progress=calls.append)
+    assert [reached.files for reached in calls] == list(range(7))
+    assert {reached.all_files for reached in calls} == {6}
+    assert [reached.bytes for reached in calls] == sorted(reached.bytes for reached in calls)
+    sizes = sum(path.stat().st_size for path in docs.rglob("*") if path.is_file() and path.suffix != ".toml")
+    assert (calls[-1].bytes, {reached.all_bytes for reached in calls}) == (sizes, {sizes})
+    assert calls[-1].documents == 6
+
+
+@pytest.mark.parametrize("name", ["big.jsonl", "big.jsonl.gz", "big.parquet"])
+def test_one_large_file_says_how_far_it_is(tmp_path: Path, name: str) -> None:
+    """In bytes as they lie on the disk, and documents; the Parquet file is read in another process."""
+    texts = [f"{number} " + random.Random(number).randbytes(30_000).hex() for number in range(90)]
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        parquet.write_table(pa.table({"text": texts}), path, row_group_size=30, compression="none")
+    else:
+        data = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+        path.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+    size = path.stat().st_size
+    calls: list[Reached] = []
+    assert build_corpus([path], ReadSettings(), tmp_path / "out", progress=calls.append).kept == 90
+    assert {(reached.all_files, reached.all_bytes) for reached in calls} == {(1, size)}
+    assert [reached.files for reached in calls] == [0] * (len(calls) - 1) + [1]
+    within = [(reached.bytes, reached.documents) for reached in calls]
+    assert within == sorted(within)
+    assert within[0] == (0, 0)
+    assert within[-1] == (size, 90)
+    middle = [documents for read, documents in within if size * 0.25 <= read <= size * 0.75]
+    assert middle
+    assert all(1 <= documents < 90 for documents in middle)
 
 
 def test_a_forgotten_document_is_in_no_byte_of_the_new_corpus(docs: Path, tmp_path: Path) -> None:
-    import pyarrow.parquet as parquet
-
     (docs / "a.md").write_text("# Férias\n\nA servidora Quitéria pediu dispensa.", encoding="utf-8")
     build_corpus([docs], ReadSettings(), tmp_path / "1")
     (document,) = [d for d in load_documents(tmp_path / "1") if d.source == "docs/a.md"]

@@ -15,6 +15,7 @@ from dump_files import PARAGRAPH, http, page, warc
 from lavra.corpus import continuing
 from lavra.corpus.document import Document
 from lavra.corpus.ingest import build_corpus
+from lavra.corpus.reading import Reached
 from lavra.corpus.settings import ReadSettings
 
 SCRIPT = """
@@ -89,8 +90,8 @@ def test_one_that_was_killed_again_and_again_ends_all_the_same(place: Path) -> N
 
 
 def test_one_that_is_interrupted_keeps_all_that_was_read(place: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, label: str) -> None:
-        if label.endswith("last.md"):
+    def stop(reached: Reached) -> None:
+        if reached.label.endswith("last.md"):
             raise KeyboardInterrupt
 
     roots = [place / "docs", place / "more"]
@@ -100,15 +101,19 @@ def test_one_that_is_interrupted_keeps_all_that_was_read(place: Path, tmp_path: 
     assert list((tmp_path / "out").iterdir()) == []
     calls: list[int] = []
     build_corpus(
-        roots, ReadSettings(), tmp_path / "out", work=tmp_path / "work", progress=lambda done, *_: calls.append(done)
+        roots,
+        ReadSettings(),
+        tmp_path / "out",
+        work=tmp_path / "work",
+        progress=lambda reached: calls.append(reached.files),
     )
     assert calls == [15, 16]
     assert files(tmp_path, "out") == files(place, "whole")
 
 
 def test_what_was_erased_is_not_kept_for_later_either(place: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, label: str) -> None:
-        if done == 5:
+    def stop(reached: Reached) -> None:
+        if reached.files == 5:
             raise KeyboardInterrupt
 
     erased = Document("docs/a/1.md", "").id
@@ -160,7 +165,8 @@ def test_a_full_disk_is_said_and_what_was_read_is_kept(tmp_path: Path) -> None:
         done = lavra("ingest", source, "-w", disk / "ws", **few)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("4 documents, ")
-        assert "Reading: 0 of 4" not in done.stderr
+        first = next(line for line in done.stderr.splitlines() if line.startswith("Reading files: "))
+        assert not first.startswith(("Reading files: 0 of", "Reading files: 0.0 of"))
         assert not (disk / "ws/.lavra/ingesting").exists()
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-BYTES = ("Pulling",)
+BYTES = ("Pulling", "Reading files")
 """Steps that count bytes; the others count things."""
 
 
@@ -27,37 +27,40 @@ def progress() -> Iterator[Any]:
     if not err.is_terminal:
         yield _Lines()
         return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    text = TextColumn("{task.description}")
-    rate = TextColumn("{task.fields[rate]}")
-    things = Progress(text, BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), console=err)
-    octets = Progress(text, BarColumn(), DownloadColumn(), rate, TimeRemainingColumn(), console=err)
-    shown: Progress | None = None
+    amount, rate = TextColumn("{task.fields[amount]}"), TextColumn("{task.fields[rate]}")
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), amount, rate, TimeRemainingColumn(), console=err)
     tasks: dict[str, Any] = {}
     started: dict[str, float] = {}
 
     def report(what: str, done: int, total: int) -> None:
-        nonlocal shown
-        bars = octets if what.startswith(BYTES) else things
-        if shown is not bars:
-            if shown:
-                shown.stop()
-            bars.start()
-            shown = bars
         if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total or None, rate="")
+            bars.start()
+            tasks[what] = bars.add_task(what, total=total or None, amount="", rate="")
         if what not in started or not done:  # a step of the same name begins again
             started[what] = time.monotonic()
         seconds = max(time.monotonic() - started[what], 1e-3)
-        rate = f"{done / seconds / 1e6:.1f} MB/s" if bars is octets else f"{done / seconds:.1f}/s"
-        bars.update(tasks[what], completed=done, total=total or None, rate=rate)
+        rate = f"{done / seconds / 1e6:.1f} MB/s" if what.startswith(BYTES) else f"{done / seconds:.1f}/s"
+        bars.update(tasks[what], completed=done, total=total or None, amount=_amount(what, done, total), rate=rate)
 
     try:
         yield report
     finally:
-        if shown:
-            shown.stop()
+        bars.stop()
+
+
+def _amount(what: str, done: int, total: int) -> str:
+    """``3 of 12``, or ``3``; of bytes in the unit that fits all of them."""
+    if not what.startswith(BYTES):
+        return f"{done:,} of {total:,}" if total else f"{done:,}"
+    size, unit = next(
+        ((size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB")) if max(done, total) >= size), (1e3, "kB")
+    )
+    digits = 0 if unit == "kB" or max(done, total) >= 10 * size else 1
+    return (
+        f"{done / size:.{digits}f} of {total / size:.{digits}f} {unit}" if total else f"{done / size:.{digits}f} {unit}"
+    )
 
 
 class _Lines:
@@ -77,13 +80,9 @@ class _Lines:
         if not finished and now - self._last.get(what, begun - 11) < 10:
             return
         self._last[what] = -1 if finished else now
-        if what.startswith(BYTES):
-            amount = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
-        else:
-            amount = f"{done} of {total}" if total else str(done)
         seconds = now - begun
         rate = f", {done / seconds:.1f}/s" if seconds > 1 and not what.startswith(BYTES) else ""
-        print(f"{what}: {amount}{rate}", file=sys.stderr, flush=True)
+        print(f"{what}: {_amount(what, done, total)}{rate}", file=sys.stderr, flush=True)
 
 
 def show_answer(events: Iterable[Event], *, show_sources: bool = True) -> Answer:

@@ -86,9 +86,16 @@ def _items(
             yield from ((label, _unless_forgotten(item, settings)) for label, item in items)
         return
     with Stretches(work) as stretches:
-        yield from stretches.kept()
+        documents = 0
+        for label, item in stretches.kept():
+            documents += isinstance(item, Document)
+            yield label, item
         reading = read_roots(
-            *(roots, settings, ignored), progress=progress, place=stretches.place, names=stretches.names()
+            *(roots, settings, ignored),
+            progress=progress,
+            place=stretches.place,
+            names=stretches.names(),
+            documents=documents,
         )
         with closing(reading) as items:
             for label, item in items:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,8 +87,12 @@ class Pool:
         documents = [_document(fields) for fields in answer["documents"]]
         return Answer(answer["kind"], answer["bytes"], answer["sha256"], documents)
 
-    def stream(self, kind: str, path: Path) -> Iterator[tuple[Parts | BadRecord, int, str]]:
+    def stream(
+        self, kind: str, path: Path, within: Callable[[int], None]
+    ) -> Iterator[tuple[Parts | BadRecord, int, str]]:
         """The records of a file of many, read in a worker one after the other: see `readers.stream_records`.
+
+        ``within`` is told where in the file the worker is, in bytes.
 
         Raises `Unreadable` where the rest cannot be read, also where the worker dies of it.
         """
@@ -101,6 +105,8 @@ class Pool:
                 for fields in answer["documents"]:
                     size, digest = fields.pop("bytes"), fields.pop("sha256")
                     yield _document(fields), size, digest
+                if isinstance(at := answer.get("at"), int):
+                    within(at)
             whole = not answer.get("exhausted")
         finally:  # one that is left in the middle would go on sending
             if whole:

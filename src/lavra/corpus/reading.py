@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -32,11 +32,28 @@ from lavra.corpus.streaming import stream_file
 from lavra.corpus.walking import Found, Skipped, os_skipped, safe_name, walk
 from lavra.errors import LavraError
 
-__all__ = ["Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]
+__all__ = ["Reached", "Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]
 
-Progress = Callable[[int, int, str], None]
-"""``progress(done, total, label)``: files done, files in all, the one at hand."""
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a reading is: files and bytes that are done, of all that there are; documents; the file at hand.
+
+    ``label`` is empty when all is read. Of a file of records ``bytes`` has what was read of it, as it lies on the disk.
+    """
+
+    files: int
+    all_files: int
+    bytes: int
+    all_bytes: int
+    documents: int
+    label: str
+
+
+Progress = Callable[[Reached], None]
+
+_TOLD = 1_000_000
+"""Bytes of a file of records after which it is told again how far the reading is."""
 _LIGHT_BYTES = 4_000_000
 """Above this a text format goes to a worker too: its time is bounded there and other files need not wait."""
 _WINDOW = 256
@@ -112,38 +129,82 @@ def read_roots(
     progress: Progress | None = None,
     place: Place | None = None,
     names: Remembered[int] | None = None,
+    documents: int = 0,
 ) -> Generator[tuple[str, Document | Skipped], None, None]:
     """`read_paths` for labelled roots, each item with its root's label; ``ignored`` counts what is passed over.
 
     Reading begins at ``place``, which moves on with what has been taken whole; ``names`` are those of records before
-    it in the same file.
+    it in the same file, ``documents`` how many were read before it.
     """
     place = place or Place()
     passed, records = place.entries, place.records
-    total = 0
+    told = _Told(progress, documents)
     if progress is not None:
-        total = sum(1 for root in roots for _ in walk(root.path, root.label, settings, Counter()))
+        told.count(entry for root in roots for entry in walk(root.path, root.label, settings, Counter()))
     done = 0
     with Pool(settings) as pool:
         for root in roots:
             for task in _in_order(root, settings, ignored, pool, passed):
-                if task is None:
+                told.begin(task.entry.source, task.size)
+                if passed:
                     done, passed = done + 1, passed - 1
                     continue
-                if progress is not None:
-                    progress(done, max(total, done + 1), task.entry.source)
+                told.now()
                 if records and task.assembly is not None and task.entry.source == place.source and names is not None:
                     task.assembly = replace(task.assembly, names=names)
                 else:
                     place.records = 0
                 records = 0
                 place.source = task.entry.source
-                for item in task.results(settings, pool, place):
+                for item in task.results(settings, pool, place, told.within):
+                    told.documents += isinstance(item, Document)
                     yield root.label, item
                 done += 1
                 place.entries, place.records, place.source = done, 0, ""
-    if progress is not None:
-        progress(done, max(total, done), "")
+    told.end()
+
+
+class _Told:
+    """What is told about a reading, if anybody listens."""
+
+    def __init__(self, progress: Progress | None, documents: int) -> None:
+        self.documents = documents
+        self._progress = progress
+        self._files = self._all_files = self._bytes = self._all_bytes = 0
+        self._at = self._size = 0
+        self._label = ""
+
+    def count(self, entries: Iterable[Found | Skipped]) -> None:
+        for entry in entries:
+            self._all_files += 1
+            self._all_bytes += _size(entry)
+
+    def begin(self, label: str, size: int) -> None:
+        """The file before it, if any, is done."""
+        self._files += self._label != ""
+        self._bytes += self._size
+        self._at, self._size, self._label = 0, size, label
+
+    def within(self, at: int) -> None:
+        """``at``: where in the file at hand the reading is."""
+        if at - self._at >= _TOLD:
+            self._at = min(at, self._size)
+            self.now()
+
+    def end(self) -> None:
+        self.begin("", 0)
+        self.now()
+
+    def now(self) -> None:
+        if self._progress is not None:
+            # A folder may grow while it is read.
+            files = max(self._all_files, self._files + (self._label != ""))
+            done, size = self._bytes + self._at, max(self._all_bytes, self._bytes + self._size)
+            self._progress(Reached(self._files, files, done, size, self.documents, self._label))
+
+
+def _size(entry: Found | Skipped) -> int:
+    return entry.size if isinstance(entry, Found) else 0
 
 
 def read_bytes(
@@ -168,29 +229,27 @@ def read_bytes(
     return list(Assembly(found, Sources(None), settings).documents(answer))
 
 
-def _in_order(
-    root: Root, settings: ReadSettings, ignored: Counter[str], pool: Pool, passed: int
-) -> Iterator[_Task | None]:
-    """Each entry of the walk, None for the first ``passed``. Heavy files are begun early, a few a worker ahead."""
+def _in_order(root: Root, settings: ReadSettings, ignored: Counter[str], pool: Pool, passed: int) -> Iterator[_Task]:
+    """Each entry of the walk, the first ``passed`` as they are. Heavy files are begun early, a few a worker ahead."""
     folder = root.path if root.path.is_dir() else root.path.parent
     sources = Sources(folder)
     waiting: deque[_Task] = deque()
     in_flight = size = 0
     for number, entry in enumerate(walk(root.path, root.label, settings, ignored)):
         if number < passed:
-            yield None
+            yield _Task(entry, None, _size(entry))
             continue
-        task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None)
+        task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None, _size(entry))
         if isinstance(entry, Found):
             sources.check(entry.path)
             task.begin(pool, settings)
             in_flight += task.future is not None
-            size += entry.size if task.future is not None else 0
+            size += task.size if task.future is not None else 0
         waiting.append(task)
         while len(waiting) > _WINDOW or in_flight > 3 * settings.processes() or size > _BYTES_UNDER_WAY:
             task = waiting.popleft()
-            if task.future is not None and isinstance(task.entry, Found):
-                in_flight, size = in_flight - 1, size - task.entry.size
+            if task.future is not None:
+                in_flight, size = in_flight - 1, size - task.size
             yield task
     while waiting:
         yield waiting.popleft()
@@ -202,6 +261,7 @@ class _Task:
 
     entry: Found | Skipped
     assembly: Assembly | None
+    size: int
     kind: str = ""
     future: Future[Answer] | None = None
 
@@ -232,8 +292,11 @@ class _Task:
             if heavy and self.kind not in STREAMED:
                 self.future = pool.submit(self.kind, found.path.name, path=found.path)
 
-    def results(self, settings: ReadSettings, pool: Pool, place: Place) -> Iterator[Document | Skipped]:
-        """The documents, read now unless a worker has; of a file of records those behind ``place``."""
+    def results(
+        self, settings: ReadSettings, pool: Pool, place: Place, within: Callable[[int], None]
+    ) -> Iterator[Document | Skipped]:
+        """The documents, read now unless a worker has; of a file of records those behind ``place``, and ``within``
+        is told how many of its bytes are read."""
         if isinstance(self.entry, Skipped):
             yield self.entry
             return
@@ -243,7 +306,7 @@ class _Task:
             if self.future is not None:
                 yield from assembly.documents(self.future.result())
             elif self.kind in STREAMED:
-                yield from stream_file(found, self.kind, assembly, settings, pool, place)
+                yield from stream_file(found, self.kind, assembly, settings, pool, place, within)
             else:
                 with os.fdopen(open_file(found.path), "rb") as file:
                     data = file.read(settings.megabytes(self.kind) * 1_000_000 + 1)

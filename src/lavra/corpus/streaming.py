@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -48,11 +48,18 @@ class _Waiting:
 
 
 def stream_file(
-    found: Found, kind: str, assembly: Assembly, settings: ReadSettings, pool: Pool, place: Place
+    found: Found,
+    kind: str,
+    assembly: Assembly,
+    settings: ReadSettings,
+    pool: Pool,
+    place: Place,
+    within: Callable[[int], None] = lambda at: None,
 ) -> Iterator[Document | Skipped]:
     """The documents of a file of format ``kind`` (one of `detect.STREAMED`), in its order.
 
-    Of the records that ``place`` says are done only the frames are read; it moves on with those that are.
+    Of the records that ``place`` says are done only the frames are read; it moves on with those that are. ``within`` is
+    told where in the file the reading is, in bytes.
 
     Raises `Unreadable` where the file as a whole cannot be read further; what came before it has been yielded.
     """
@@ -62,7 +69,9 @@ def stream_file(
     stopped: Unreadable | None = None
     with os.fdopen(open_file(found.path), "rb") as file:
         records: Iterator[tuple[Record, int, str]] = (
-            pool.stream(kind, found.path) if kind in IN_WORKERS else readers.stream_records(kind, file, settings)
+            pool.stream(kind, found.path, within)
+            if kind in IN_WORKERS
+            else readers.stream_records(kind, file, settings)
         )
         while True:
             try:
@@ -73,6 +82,8 @@ def stream_file(
                 stopped = error
                 break
             anything = True
+            if kind not in IN_WORKERS:
+                within(file.tell())
             if done:
                 done -= 1
                 continue

@@ -118,7 +118,7 @@ def _streamed(request: dict[str, Any], answers: BinaryIO) -> dict[str, Any]:
                 held += size
                 if len(made) >= _RECORDS or held >= _BYTES:
                     signal.setitimer(signal.ITIMER_REAL, 0)
-                    _send({"documents": made}, answers)
+                    _send({"documents": made, "at": file.tell()}, answers)
                     made, held = [], 0
                 _alarm(request)
         end: dict[str, Any] = {"end": True}
@@ -133,7 +133,7 @@ def _streamed(request: dict[str, Any], answers: BinaryIO) -> dict[str, Any]:
         end = {"skipped": ["corrupt", f"the file is damaged ({one_line(str(error))[:200]})"]}
     signal.setitimer(signal.ITIMER_REAL, 0)
     if made:
-        _send({"documents": made}, answers)
+        _send({"documents": made, "at": 0}, answers)
     return end
 
 

@@ -17,6 +17,7 @@ from lavra.workspace.workspace import Ingested, Progress, Workspace
 
 if TYPE_CHECKING:
     from lavra.corpus.ingest import IngestReport
+    from lavra.corpus.reading import Reached
 
 UNFINISHED = "ingesting"
 """Where an ingest keeps what it has read, until it is finished."""
@@ -49,6 +50,12 @@ def ingest(
             "reader": READER,
         }
         made: list[IngestReport] = []
+
+        def tell(reached: Reached) -> None:
+            progress("Reading files", reached.bytes, reached.all_bytes)
+            if reached.documents:
+                progress("Documents", reached.documents, 0)
+
         work = _work(workspace, roots, recipe, load_report(previous.path).roots if previous else {})
 
         def build(draft: Draft) -> None:
@@ -58,7 +65,7 @@ def ingest(
                 draft.path,
                 previous=previous.path if previous else None,
                 work=work,
-                progress=lambda done, total, label: progress("Reading", done, total),
+                progress=tell,
             )
             again = previous is not None and any(
                 str(root.resolve()) in previous.manifest.recipe["roots"] for root in roots
