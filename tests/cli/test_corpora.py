@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +62,40 @@ def test_clean_explain_and_diff(lavra: Callable[..., str], tmp_path: Path) -> No
     lavra("ingest", str(tmp_path / "docs"), "--licence", "CC0-1.0")
     assert "CC0-1.0: may be trained on" in lavra("corpus", "explain", str(tmp_path / "docs" / "nota.md"))
     assert "clean" in {path.name for path in (tmp_path / ".lavra" / "refs").iterdir()}
+
+
+def test_a_document_is_explained_by_any_of_its_names(lavra: Callable[..., str], tmp_path: Path) -> None:
+    """As reports have it, as the file and the record, ingested or not; what could not be read is said beside."""
+    rows = [{"id": name, "text": f"{text} De novo."} for name, text in PAGES.items()]
+    rows += [{"id": "none"}, {"id": "ata.md again", "text": PAGES["ata.md"]}]
+    for folder in ("docs", "other"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lavra("ingest", str(tmp_path / "docs"), "--licence", "MIT")
+    name = "docs/rows.jsonl#aviso.md"
+    by_name, by_file = lavra("corpus", "explain", name), lavra("corpus", "explain", str(tmp_path / name))
+    assert by_name == by_file
+    assert by_name.splitlines()[0].startswith(f"{name} (jsonl")
+    assert by_name.count(" (jsonl") == 1
+    foreign = lavra("corpus", "explain", str(tmp_path / "other" / "rows.jsonl#aviso.md"))
+    assert foreign.splitlines()[0].startswith("rows.jsonl#aviso.md (jsonl")
+    for whole in ("docs", "other"):
+        said = lavra("corpus", "explain", str(tmp_path / whole / "rows.jsonl"))
+        assert "not read       line 4 has none of the fields text" in said
+    both = lavra("corpus", "explain", "docs/ata.md", "docs/nota.md")
+    assert both.count(" (markdown") == 2
+    for gone, why in (
+        ("docs/rows.jsonl#4", "line 4 has none"),
+        ("docs/rows.jsonl#ata.md again", "it has the same text as docs/ata.md"),
+    ):
+        with pytest.raises(LavraError, match=re.escape(f"{gone} is not read: {why}")):
+            lavra("corpus", "explain", gone)
+    for wrong, said in (
+        ("docs/rows.jsonl#other", "docs/rows.jsonl#other does not exist, and no document is called so"),
+        (str(tmp_path / "docs" / "rows.jsonl#other"), "rows.jsonl has no record other"),
+    ):
+        with pytest.raises(LavraError, match=re.escape(said)):
+            lavra("corpus", "explain", wrong)
 
 
 def test_repeated_paragraphs_go_where_that_is_asked_for(lavra: Callable[..., str], tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from lavra.corpus.document import Document
 from lavra.corpus.ingest import load_documents
 from lavra.corpus.storage import FILE_NAME, CorpusWriter
 from lavra.errors import LavraError
-from lavra.workspace.cleaning import clean, cleaning_settings, explain
+from lavra.workspace.cleaning import clean, cleaning_settings
+from lavra.workspace.explaining import explain
 from lavra.workspace.workspace import Workspace
 
 
@@ -158,5 +159,5 @@ def test_shuffled_text_surprises_a_language_model_and_is_dropped(
     assert made.report.perplexity["read"] == 18
     assert any(key.startswith("perplexity") for key in made.artifact.manifest.inputs)
     assert clean(here, settings).found
-    ((_, said),) = explain(here, tmp_path / "docs" / "letters-0.txt", settings)
+    ((_, said),) = explain(here, tmp_path / "docs" / "letters-0.txt", settings).documents
     assert dict(said)["perplexity"].endswith("more than 1.90: dropped")

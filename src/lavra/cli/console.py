@@ -77,7 +77,9 @@ class _Lines:
         finished = bool(total) and done >= total
         if finished and self._last.get(what) == -1:
             return
-        if not finished and now - self._last.get(what, begun - 11) < 10:
+        # What counts up to nothing known has not told anything before some time has gone by.
+        before = begun if done and not total else begun - 11
+        if not finished and now - self._last.get(what, before) < 10:
             return
         self._last[what] = -1 if finished else now
         seconds = now - begun

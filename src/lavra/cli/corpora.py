@@ -132,7 +132,10 @@ def diff(
 
 @corpus_app.command()
 def explain(
-    file: Annotated[Path, typer.Argument(help="A file that `lavra ingest` could read.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Files or folders that `lavra ingest` could read, FILE#RECORD, or names of documents."),
+    ],
     without: WithoutOption = None,
     with_: WithOption = None,
     evaluation_set: SetOption = None,
@@ -140,19 +143,25 @@ def explain(
     personal: PersonalOption = None,
     workspace: DirectoryOption = None,
 ) -> None:
-    """Say for one file what every stage of a cleaning makes of it."""
+    """Say what every stage of a cleaning makes of a document."""
     here = open_workspace(workspace)
-    show_explained(here, file, _settings(here, without, with_, evaluation_set, unlicensed, personal))
+    settings = _settings(here, without, with_, evaluation_set, unlicensed, personal)
+    for source in sources:
+        show_explained(here, source, settings)
 
 
-def show_explained(here: Workspace, file: Path, settings: Cleaning | None = None, **flags: object) -> None:
-    """Print what every stage makes of each document of a file."""
-    from lavra.workspace import cleaning
+def show_explained(here: Workspace, source: Path, settings: Cleaning | None = None, **flags: object) -> None:
+    """Print what every stage makes of each document that ``source`` names."""
+    from lavra.workspace.cleaning import cleaning_settings
+    from lavra.workspace.explaining import explain
 
-    for document, said in cleaning.explain(here, file, settings or cleaning.cleaning_settings(here), **flags):
+    found = explain(here, source, settings or cleaning_settings(here), **flags)
+    for document, said in found.documents:
         print(f"{document.source} ({document.format}, {len(document.text):,} characters)")
         for stage, sentence in said:
             print(f"  {stage:14} {sentence}")
+    for skipped in found.not_read:
+        print(f"{skipped.source}\n  {'not read':14} {skipped.reason}")
 
 
 def _settings(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from lavra.workspace.workspace import Progress, Workspace, silent
 if TYPE_CHECKING:
     from lavra.corpus.cleaning.report import CleaningReport
     from lavra.corpus.cleaning.settings import Cleaning
-    from lavra.corpus.document import Document
 
 CLEANER = 1
 """Raised when a stage would make something else of the same document, so that nothing old is found in its place."""
@@ -246,54 +245,3 @@ def _contents(workspace: Workspace, name: str) -> tuple[dict[str, str], dict[str
 def _together(left: Counter[str], right: Counter[str]) -> dict[str, tuple[int, int]]:
     names = sorted(left.keys() | right.keys(), key=lambda name: (-max(left[name], right[name]), name))
     return {name: (left[name], right[name]) for name in names if left[name] != right[name]}
-
-
-def explain(
-    workspace: Workspace, source: Path, settings: Cleaning, **flags: Any
-) -> list[tuple[Document, list[tuple[str, str]]]]:
-    """What every stage makes of each document of a file: ``(stage, sentence)`` in order; nothing is written.
-
-    A file that was ingested is taken as the corpus has it, with the licence and the roles it was given then, any other
-    one is read with ``flags`` (see `Workspace.read_settings`); with flags, either. Duplicates are looked for in the
-    workspace's corpus. Raises LavraError where the file cannot be read.
-    """
-    from lavra.corpus.cleaning.explaining import explained
-    from lavra.corpus.ingest import load_documents, load_report
-
-    if not source.exists():
-        raise LavraError(f"{source} does not exist: give a file that `lavra ingest` could read.")
-    corpus = workspace.corpus()
-    name = _name_in(load_report(corpus.path).roots, source.resolve()) if corpus else None
-    others = list(load_documents(corpus.path)) if corpus else []
-    inside = (f"{name}#", f"{name}/")  # a file's records, a folder's files
-    documents = [other for other in others if name and (other.source == name or other.source.startswith(inside))]
-    if not documents or any(value is not None for value in flags.values()):
-        documents = _read(workspace, source, name, flags)
-    score = None
-    if settings.has("perplexity"):
-        score = reader(find_generator(workspace, str(settings.perplexity_model)), settings.perplexity_tokens)
-    return [(document, explained(document, others, settings, score)) for document in documents]
-
-
-def _name_in(roots: Mapping[str, str], file: Path) -> str | None:
-    """What a corpus of these roots (paths by label) calls a file."""
-    for label, path in roots.items():
-        if path and file.is_relative_to(path):
-            return "/".join([label, *file.relative_to(path).parts])
-    return None
-
-
-def _read(workspace: Workspace, source: Path, name: str | None, flags: dict[str, Any]) -> list[Document]:
-    """The documents of a file that is called ``name`` in the corpus, if anything."""
-    from lavra.corpus.reading import Root, label_roots, read_roots
-    from lavra.corpus.walking import Skipped
-
-    roots = [Root(name, source.resolve())] if name else label_roots([source])[0]
-    documents = []
-    for _, item in read_roots(roots, workspace.read_settings(**flags), Counter()):
-        if isinstance(item, Skipped):
-            raise LavraError(f"{item.source} is not read: {item.reason}.")
-        documents.append(item)
-    if not documents:
-        raise LavraError(f"{source} holds no document that could be read: give a file, not an empty folder.")
-    return documents

@@ -54,7 +54,7 @@ def ingest(
         def tell(reached: Reached) -> None:
             progress("Reading files", reached.bytes, reached.all_bytes)
             if reached.documents:
-                progress("Documents", reached.documents, 0)
+                progress("Documents", reached.documents, 0 if reached.label else reached.documents)
 
         work = _work(workspace, roots, recipe, load_report(previous.path).roots if previous else {})
 
