@@ -27,6 +27,7 @@ _VERBS = (
     "questions",
     "serve",
     "study",
+    "tokenize",
     "trace",
 )
 __all__ = ["LavraError", "Workspace", "__version__", *_VERBS]

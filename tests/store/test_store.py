@@ -121,6 +121,14 @@ def test_ids_are_found_by_an_unambiguous_beginning_and_refs_by_their_name(store:
         store.get("../../etc")
 
 
+def test_a_path_is_no_name(tmp_path: Path) -> None:
+    """A model's file may be given where a name may: it is not read as if it held an id."""
+    store, model = Store(tmp_path / "store"), tmp_path / "model.bin"
+    model.write_bytes(b"E5S1\x80\xff")
+    assert store.ref(str(model)) is None
+    assert store.ref("../ledger.jsonl") is None
+
+
 def test_the_pedigree_goes_down_to_the_first_input(store: Store) -> None:
     corpus = store.make("corpus", {}, {}, write("x", "1"))
     model = store.make("model", {}, {}, write("w", "0"))

@@ -20,6 +20,7 @@ from lavra.cli import (
     keeping,
     memorisation,
     studying,
+    tokenizing,
     tuning,
 )
 from lavra.cli.bias import bias_app
@@ -41,6 +42,7 @@ documents.register(app)
 answering.register(app)
 demonstrating.register(app)
 keeping.register(app)
+tokenizing.register(app)
 tuning.register(app)
 encoders.register(app)
 aligning.register(app)

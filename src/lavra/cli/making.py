@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lavra.workspace.runs import Tuned
     from lavra.workspace.workspace import Workspace
 
-TAKEN = ("corpus", "index", "assistant", "questions", "study", "embedder", "reranker", "classifier")
+TAKEN = ("corpus", "tokens", "index", "assistant", "questions", "study", "embedder", "reranker", "classifier")
 """Names that Lavra gives."""
 
 

@@ -135,7 +135,7 @@ def memorisation(
     tried: Annotated[int, typer.Option(min=100, help="Secrets of a canary that are tried at most.")] = 10_000,
     sources: Annotated[
         str | None,
-        typer.Option(help="Ask no model: name the documents of the corpus that hold this passage; - reads it."),
+        typer.Option(help="Name the documents that hold this passage, or in which MODEL read it; - reads it."),
     ] = None,
     precision: Annotated[
         Literal["bf16", "fp32"] | None, typer.Option(help="Number format; by default what this machine computes in.")
@@ -151,7 +151,7 @@ def memorisation(
     """
     here = open_workspace(workspace)
     if sources is not None:
-        _show_sources(here, sys.stdin.read() if sources == "-" else sources, as_json)
+        _show_sources(here, model, sys.stdin.read() if sources == "-" else sources, as_json)
         return
     check_name(name)
     from lavra.cli.console import progress
@@ -179,15 +179,18 @@ def _show(done: Evaluated) -> None:
     print(said_where(done, "report.md"))
 
 
-def _show_sources(here: Workspace, passage: str, as_json: bool) -> None:
-    from lavra.workspace.memorisation.given import sources_of
+def _show_sources(here: Workspace, model: str | None, passage: str, as_json: bool) -> None:
+    from lavra.workspace.memorisation.given import sources_of, sources_read, token_files_of
 
-    (found,) = sources_of(here, [passage])
+    if model is None:
+        (found,) = sources_of(here, [passage])
+    else:
+        (found,) = sources_read(here, token_files_of(here, model), [passage])
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     if not found:
-        print("No document of the corpus holds so much of it.")
+        print(f"No document of {'the corpus' if model is None else 'its token files'} holds so much of it.")
     for source in found:
         place = ", ".join(
             part for part in (source["page"] and f"p. {source['page']}", " › ".join(source["headings"])) if part

@@ -201,7 +201,9 @@ class Store:
     # ── naming ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def ref(self, name: str) -> str | None:
-        """The id that ``name`` stands for now."""
+        """The id that ``name`` stands for now; None for what is no name, such as a path."""
+        if not _REF.fullmatch(name):
+            return None
         try:
             return (self.refs / name).read_text().strip() or None
         except OSError:

@@ -29,9 +29,9 @@ Messages = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Labelled:
-    """``ids`` (n,) int32, and ``weights`` (n,) float32: what each counts as a target, 0 where it is only read."""
+    """``ids`` (n,), and ``weights`` (n,) float32: what each counts as a target, 0 where it is only read."""
 
-    ids: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.integer]
     weights: npt.NDArray[np.float32]
 
     @property
@@ -84,6 +84,11 @@ def encode_text(tokenizer: Tokenizer, text: str) -> Labelled:
 def labelled(ids: Sequence[int]) -> Labelled:
     """All of ``ids`` to be learned."""
     return Labelled(np.asarray(ids, np.int32), np.ones(len(ids), np.float32))
+
+
+def learned_whole(ids: npt.NDArray[np.integer]) -> Labelled:
+    """As :func:`labelled`, without a copy of the ids or a weight for each: of token files, which may be large."""
+    return Labelled(ids, np.broadcast_to(np.float32(1), ids.shape))
 
 
 def _turn(tokenizer: Tokenizer, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:

@@ -20,7 +20,7 @@ from lavra.errors import LavraError
 from lavra.store import Artifact, Draft
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
-from lavra.workspace import ingesting
+from lavra.workspace import ingesting, tokenizing
 from lavra.workspace.cleaning import drop_unfinished
 from lavra.workspace.ingesting import stated_licences
 from lavra.workspace.workspace import UPLOADS, Progress, Workspace, silent
@@ -98,11 +98,13 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
         holders += [artifact for artifact in store.list("study") if shows(artifact, document)]
         holders += [artifact for artifact in store.list("examples") if learned_from(artifact, document, own)]
+        holders += [artifact for artifact in store.list(tokenizing.KIND) if reads(artifact, document, own)]
         for written in ("questioning", "teaching", "studying"):  # what models wrote, and are not to be asked twice
             for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
         drop_unfinished(workspace)
         ingesting.drop_unfinished(workspace)
+        tokenizing.drop_unfinished(workspace)
         for artifact in holders:
             store.erase(artifact.id, documents=[document.id])
         progress("Erasing", 2, 4)
@@ -166,6 +168,21 @@ def learned_from(artifact: Artifact, document: Document, own: Sequence[str]) -> 
     return any(entry.document in named for entry in read_entries(artifact.path)) or bool(
         contains_text(artifact.path, own)
     )
+
+
+def reads(artifact: Artifact, document: Document, own: Sequence[str]) -> bool:
+    """Whether token files are of the document, or hold a sentence of it: a search for bytes does not see that."""
+    from lavra.evaluation.memorisation.token_sources import find_in_tokens
+    from lavra.tokens.packed import TokenFiles
+    from lavra.tokens.tokenizer import load_tokenizer
+
+    if artifact.manifest.erased is not None:
+        return False
+    files = TokenFiles(artifact.path)
+    if files.holds(document.id, document.hash):
+        return True
+    tokenizer = load_tokenizer(artifact.path / tokenizing.TOKENIZER)
+    return any(sources and sources[0].share == 1 for sources in find_in_tokens(files, tokenizer, own, most=1))
 
 
 def find_document(workspace: Workspace, name: str) -> Document:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lavra.workspace.prompts.linting import Linted
     from lavra.workspace.questioning import Questions
     from lavra.workspace.studying.run import Study
+    from lavra.workspace.tokenizing import Tokenized
 
 
 def init(directory: str | Path = ".", *, name: str | None = None) -> Workspace:
@@ -177,6 +178,14 @@ def bias(
     where, here = None if data is None else Path(data), Workspace.find()
     other = None if beside is None else load(here, beside)
     return measure_bias(load(here, model), data=where, how=how, beside=other)
+
+
+def tokenize(texts: str | Path | None = None, *, model: str | None = None, name: str = "tokens") -> Tokenized:
+    """Write token files of a corpus of the store or of documents at a path, by default of the workspace's corpus, with
+    the tokenizer of ``model``."""
+    from lavra.workspace.tokenizing import tokenize
+
+    return tokenize(Workspace.find(), texts, model=model, name=name)
 
 
 def memorisation(model: str | None = None, **options: Any) -> Evaluated:

@@ -29,13 +29,14 @@ from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 from lavra.workspace.evaluated import Evaluated, ask_once
 from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.memorisation.figures import of_register, of_texts
-from lavra.workspace.memorisation.given import document_of, sources_of, texts_of
+from lavra.workspace.memorisation.given import document_of, sources_of, sources_read, texts_of
 from lavra.workspace.memorisation.pages import report, roc_picture
 from lavra.workspace.memorisation.traps import corpora_with
+from lavra.workspace.tokenizing import token_files
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 KIND = "evaluation"
-VERSION = 1
+VERSION = 2
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _ALIKE = 0.9
 """The similarity of what was written to what stands there from which its sources are looked for."""
@@ -213,12 +214,16 @@ def _gap(job: Plan, model: Model, tokenizer: Tokenizer, progress: Progress) -> d
 
 
 def _sources(job: Plan, memorised: Sequence[bool]) -> list[dict[str, Any]]:
-    """Of the members that the model wrote by itself, the documents of this workspace that hold them."""
+    """Of the members that the model wrote by itself, the documents that it read them in: those of its token files, or
+    where it has none, those of this workspace that hold them."""
     numbers = [number for number in range(len(job.members)) if memorised[number]]
-    if not numbers or job.workspace.corpus() is None:
+    passages = [job.members[number] for number in numbers]
+    read = token_files(job.workspace, job.generator.artifact) if job.generator.artifact is not None else ()
+    if not numbers or not (read or job.workspace.corpus()):
         return []
-    found = sources_of(job.workspace, [job.members[number] for number in numbers])
-    return [{"text": number, "sources": of} for number, of in zip(numbers, found, strict=True)]
+    found = sources_read(job.workspace, read, passages) if read else sources_of(job.workspace, passages)
+    looked = [artifact.id for artifact in read]
+    return [{"text": number, "sources": of, "read": looked} for number, of in zip(numbers, found, strict=True)]
 
 
 def _load(job: Plan, generator: Generator) -> tuple[Model, Tokenizer]:

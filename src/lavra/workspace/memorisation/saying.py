@@ -82,7 +82,10 @@ def _of_texts(part: Mapping[str, Any]) -> list[str]:
         found.append(f"{part['cut']} texts were longer than the model's context, and only their beginnings were read.")
     for one in part["sources"]:
         places = [f"{of['source']} ({of['run']} of {of['of']} words in a row)" for of in one["sources"]]
-        where = f"it stands in {', '.join(places)}" if places else "no document of the corpus holds it"
+        if places:
+            where = ("the model read it in " if one["read"] else "it stands in ") + ", ".join(places)
+        else:
+            where = f"no document of {'the token files it was trained on' if one['read'] else 'the corpus'} holds it"
         found.append(f"Text {one['text'] + 1} is written by the model from its beginning; {where}.")
     return found
 

@@ -7,28 +7,27 @@ because every label of it is masked stands among the problems.
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lavra.corpus.document import Document
 from lavra.corpus.examples import Conversation, Pair, Problem, Text, read_examples
 from lavra.corpus.examples import Example as Written
-from lavra.corpus.representation.parts import Share
+from lavra.corpus.representation.parts import Share, read_shares
 from lavra.errors import LavraError
 from lavra.objectives.packing import Example, PackedRows, Row, cut, make_row
-from lavra.store import Artifact
-from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text
+from lavra.tokens.conversation import Labelled, Learn, encode_conversation, encode_text, learned_whole
+from lavra.tokens.packed import TokenFiles
 from lavra.tokens.tokenizer import Tokenizer
+from lavra.workspace.tokenizing import source_of, tokens_of
 from lavra.workspace.tuning.mixing import WeightedRows, as_figures, parts_of
+from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
     from lavra.workspace.tuning.settings import Sources, TuneSettings
-    from lavra.workspace.workspace import Workspace
 
 _LEAST_ROW = 512
 """Rows are no shorter, so that short examples fill them up."""
@@ -75,10 +74,8 @@ class Loaded:
     was_cut: int = 0
     hidden: int = 0
     """Documents that were left out because not everybody may read them."""
-
-    @property
-    def tokens(self) -> int:
-        return sum(example.tokens for example in self.examples)
+    inputs: dict[str, str] = field(default_factory=dict)
+    """The corpora and token files of the documents, by what they are to the run."""
 
     @property
     def learned(self) -> int:
@@ -140,71 +137,47 @@ def encode(written: Written, tokenizer: Tokenizer, learn: Learn) -> list[Labelle
     return encode_conversation(tokenizer, conversation.messages, tools=conversation.tools, learn=learn)
 
 
-def load_texts(workspace: Workspace, sources: Sources, tokenizer: Tokenizer, length: int) -> Loaded:
-    """Documents, each a stream that is cut where a row ends."""
+def load_texts(
+    workspace: Workspace, sources: Sources, tokenizer: Tokenizer, length: int, progress: Progress = silent
+) -> Loaded:
+    """Documents, each a stream that is cut where a row ends. Their ids stay in the token files."""
     loaded = Loaded()
-    for document, share in _documents(workspace, sources, loaded):
-        if not {*document.roles} & {*sources.roles}:
-            loaded.hidden += 1
-            continue
-        if document.licence:
-            loaded.licences.append(document.licence)
-        whole = encode_text(tokenizer, document.text)
-        for piece in cut([Example(whole.ids, whole.weights)], length):
-            assert piece.weights is not None
-            if piece.places > 0:
-                labels = Labelled(np.asarray(piece.ids), np.asarray(piece.weights))
-                loaded.examples.append(
-                    Encoded(labels, document.source, document.source, part=share.part, times=share.times)
-                )
-        loaded.formats["documents"] = loaded.formats.get("documents", 0) + 1
+    for files, shares in _token_files(workspace, sources, tokenizer, loaded, progress):
+        for owner in files.owners():
+            if not {*owner.roles} & {*sources.roles}:
+                loaded.hidden += 1
+                continue
+            if owner.licence:
+                loaded.licences.append(owner.licence)
+            share = shares.get(owner.id, _AS_IT_IS)
+            for piece in cut([Example(files.ids(owner.number))], length):
+                if piece.places > 0:
+                    loaded.examples.append(
+                        Encoded(
+                            learned_whole(piece.ids), owner.source, owner.source, part=share.part, times=share.times
+                        )
+                    )
+            loaded.formats["documents"] = loaded.formats.get("documents", 0) + 1
     if not loaded.examples:
         hidden = f"; {loaded.hidden} may not be read by {', '.join(sources.roles)} (--role)" if loaded.hidden else ""
         raise LavraError(f"there is no document to learn from{hidden}.")
     return loaded
 
 
-def _documents(workspace: Workspace, sources: Sources, loaded: Loaded) -> Iterator[tuple[Document, Share]]:
-    from lavra.corpus.fingerprint import fingerprint
-    from lavra.corpus.ingest import build_corpus, load_documents
-    from lavra.corpus.representation.parts import read_shares
-
-    if sources.corpus:
-        corpus = workspace.corpus()
-        if corpus is None:
-            raise LavraError("the workspace has no documents yet: run `lavra ingest FOLDER`, or give --text FOLDER.")
-        yield from ((document, _AS_IT_IS) for document in load_documents(corpus.path))
-    named = named_corpora(workspace, sources.texts)
-    for path, artifact in named.items():
-        loaded.hashes[str(path)] = artifact.id
-        shares = read_shares(artifact.path) if sources.mixture else {}
-        yield from ((document, shares.get(document.id, _AS_IT_IS)) for document in load_documents(artifact.path))
-    paths = [path for path in sources.texts if path not in named]
-    if not paths:
-        return
-    reading = workspace.read_settings()
-    for path in paths:
-        if not path.exists():
-            raise LavraError(f"{path} does not exist: give a file or a folder of documents, or the name of a corpus.")
-        loaded.hashes[str(path)] = fingerprint(path, reading)
-    with tempfile.TemporaryDirectory(dir=workspace.store.drafts, prefix="0-texts-") as made:
-        build_corpus(paths, reading, Path(made))
-        yield from ((document, _AS_IT_IS) for document in load_documents(Path(made)))
-
-
-def named_corpora(workspace: Workspace, texts: Sequence[Path]) -> dict[Path, Artifact]:
-    """Those of ``texts`` that are no paths but corpora of the store, by id or name: one with traps in it, say."""
-    found = {}
-    for path in texts:
-        name = str(path)
-        if not path.exists() and (workspace.store.ref(name) or name.startswith("corpus-")):
-            artifact = workspace.store.get(name)
-            if artifact.manifest.kind != "corpus":
-                raise LavraError(f"{artifact.id} is no corpus: give another --text.")
-            if artifact.manifest.erased is not None:
-                raise LavraError(f"{artifact.id} was erased with a document that was in it: give another --text.")
-            found[path] = artifact
-    return found
+def _token_files(
+    workspace: Workspace, sources: Sources, tokenizer: Tokenizer, loaded: Loaded, progress: Progress
+) -> Iterator[tuple[TokenFiles, Mapping[str, Share]]]:
+    """The token files of the workspace's corpus and of each of the texts, with the mixture of cleaned corpora."""
+    wanted: dict[str, Path | None] = {"corpus": None} if sources.corpus else {}
+    wanted |= {f"text-{number}": path for number, path in enumerate(sources.texts, 1)}
+    for role, path in wanted.items():
+        made = tokens_of(workspace, source_of(workspace, path), tokenizer, progress=progress)
+        corpus = made.artifact.manifest.inputs.get("corpus")
+        loaded.inputs |= ({role: corpus} if corpus else {}) | {f"{role} tokens": made.artifact.id}
+        if path is not None:
+            loaded.hashes[str(path)] = made.artifact.id
+        mixed = corpus if sources.mixture and path is not None else None
+        yield made.files, read_shares(workspace.store.artifacts / mixed) if mixed else {}
 
 
 def hold_out(examples: Sequence[Encoded], share: float) -> tuple[list[Encoded], list[Encoded]]:
@@ -256,12 +229,13 @@ def prepare(
     context: int,
     *,
     teach: Teach | None = None,
+    progress: Progress = silent,
 ) -> TuneData:
     """Everything that a run learns from. ``teach`` gives the examples that are trained on a teacher's answers.
 
     Raises LavraError where nothing is left.
     """
-    loaded = _read(workspace, sources, settings, tokenizer, context)
+    loaded = _read(workspace, sources, settings, tokenizer, context, progress)
     training, validation = _divide(loaded, sources, settings, tokenizer, context)
     training = take_share(training, settings.share)
     if teach is not None:
@@ -282,7 +256,14 @@ def prepare(
     )
 
 
-def _read(workspace: Workspace, sources: Sources, settings: TuneSettings, tokenizer: Tokenizer, context: int) -> Loaded:
+def _read(
+    workspace: Workspace,
+    sources: Sources,
+    settings: TuneSettings,
+    tokenizer: Tokenizer,
+    context: int,
+    progress: Progress,
+) -> Loaded:
     """Files of examples, then documents."""
     loaded = Loaded()
     if sources.data:
@@ -292,11 +273,11 @@ def _read(workspace: Workspace, sources: Sources, settings: TuneSettings, tokeni
         if not loaded.examples:
             raise LavraError(f"there is no usable example in the data: {loaded.problems[0]}.")
     if sources.texts or sources.corpus:
-        texts = load_texts(workspace, sources, tokenizer, context)
+        texts = load_texts(workspace, sources, tokenizer, context, progress)
         loaded.examples += texts.examples
         loaded.formats |= texts.formats
         loaded.hashes |= texts.hashes
-        loaded.licences, loaded.hidden = texts.licences, texts.hidden
+        loaded.licences, loaded.hidden, loaded.inputs = texts.licences, texts.hidden, texts.inputs
     return loaded
 
 
@@ -339,13 +320,18 @@ def _old(
 
 def _require_apart(training: Iterable[Encoded], validation: Sequence[Encoded], path: Path) -> None:
     """What is learned may not be what is measured on."""
-    learned = {example.labelled.ids.tobytes() for example in training}
-    same = [example for example in validation if example.labelled.ids.tobytes() in learned]
+    learned = {_key(example) for example in training}
+    same = [example for example in validation if _key(example) in learned]
     if same:
         raise LavraError(
             f"{len(same)} of {len(validation)} examples in {path} are also trained on (first {same[0].source}): "
             "take them out of one of the two."
         )
+
+
+def _key(example: Encoded) -> bytes:
+    """Its ids, whatever type they are kept in."""
+    return hashlib.sha256(example.labelled.ids.astype(np.int64).tobytes()).digest()
 
 
 def row_length(examples: Sequence[Encoded], context: int) -> int:

@@ -26,7 +26,7 @@ from lavra.workspace.generators import Generator, find_generator
 from lavra.workspace.runs import Tuned, ended, gathered, make, measure_once, reference_of, run_path
 from lavra.workspace.tuning.base import Base, Prepared, find_base, load_base
 from lavra.workspace.tuning.checks import Check, When, require_distinct, run_checks
-from lavra.workspace.tuning.data import TuneData, as_facts, named_corpora, prepare
+from lavra.workspace.tuning.data import TuneData, as_facts, prepare
 from lavra.workspace.tuning.general import general_text
 from lavra.workspace.tuning.interpolating import go_back
 from lavra.workspace.tuning.measure import Measure, Measured
@@ -69,11 +69,7 @@ class Job:
 
     @property
     def inputs(self) -> dict[str, str]:
-        corpus = self.workspace.corpus() if self.sources.corpus else None
-        found = {"base": self.base.artifact.id} | ({"corpus": corpus.id} if corpus else {})
-        for number, other in enumerate(named_corpora(self.workspace, self.sources.texts).values(), 1):
-            found[f"text-{number}"] = other.id
-        found |= inputs_of(self.sets)
+        found = {"base": self.base.artifact.id} | self.data.loaded.inputs | inputs_of(self.sets)
         if self.teacher is not None and self.teacher.artifact is not None:
             found["teacher"] = self.teacher.artifact.id
         return found
@@ -140,7 +136,7 @@ def plan_job(
     teach = None
     if teacher is not None and settings.teach == "answers":
         teach = TeachersAnswers(workspace, teacher, settings, base.tokenizer, base.context, progress=progress)
-    data = prepare(workspace, sources, settings, base.tokenizer, base.context, teach=teach)
+    data = prepare(workspace, sources, settings, base.tokenizer, base.context, teach=teach, progress=progress)
     if settings.interpolate is not None and data.held is None:
         raise LavraError("interpolate needs held-out examples: give --validation FILE, or more examples.")
     if merge and settings.method in VIRTUAL:
