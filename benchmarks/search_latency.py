@@ -41,6 +41,7 @@ from lavra.retrieval.analysis import analyse_query
 from lavra.retrieval.candidates import SCORED, Candidate, find_candidates
 from lavra.retrieval.chunking import split
 from lavra.retrieval.index import Index
+from lavra.retrieval.record import Record
 from lavra.retrieval.snapshot import matrix
 
 ROLES = [f"department {number}" for number in range(20)]
@@ -106,8 +107,8 @@ def questions(sets: Path, index: Index, count: int) -> list[str]:
         path = sets / name / "queries.jsonl"
         if path.exists():
             asked += [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
-    texts = index._snapshot().read(["text"])["text"].to_pylist()
-    said = [text.replace("\n", " ")[:90].rsplit(" ", 1)[0] for text in texts]
+    packed = index._snapshot().read(["record"])["record"].to_pylist()
+    said = [Record(each).passage().text.replace("\n", " ")[:90].rsplit(" ", 1)[0] for each in packed]
     random_ = random.Random(1)
     half = random_.sample(asked, min(count // 2, len(asked)))
     return [*half, *random_.sample(said, count - len(half))]

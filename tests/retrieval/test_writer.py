@@ -20,6 +20,7 @@ from lavra.corpus.document import Document
 from lavra.errors import LavraError
 from lavra.retrieval import updating
 from lavra.retrieval.index import Index
+from lavra.retrieval.record import Record
 from lavra.retrieval.writer import Writer
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -66,8 +67,9 @@ def test_an_update_killed_at_any_moment_is_finished_by_the_next(tmp_path: Path) 
         index = Index.open(root, HashingEmbedder())
         assert set(rows(index).values()) <= {1}, "a chunk is there twice"
         for found in index.documents(set()):  # each document as it was or as it is to be
-            passages = index._snapshot().read(["text"], f"document_id = '{found.document_id}'")["text"].to_pylist()
-            assert len({text.split("revisão ")[1].split(",")[0] for text in passages}) == 1
+            packed = index._snapshot().read(["record"], f"document_id = '{found.document_id}'")["record"].to_pylist()
+            texts = [Record(each).passage().text for each in packed]
+            assert len({text.split("revisão ")[1].split(",")[0] for text in texts}) == 1
         wanted = [document(f"d{i}", revision) for i in range(60)]
         index.update(wanted)
         assert {found.source for found in index.documents(set())} == {entry.source for entry in wanted}

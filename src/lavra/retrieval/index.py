@@ -24,16 +24,17 @@ from lavra.errors import LavraError
 from lavra.retrieval.acceptance import Evidence, words_met
 from lavra.retrieval.access import readable_by
 from lavra.retrieval.analysis import analyse_query, query_words
-from lavra.retrieval.candidates import Candidate, as_passage, find_candidates
+from lavra.retrieval.candidates import Candidate, find_candidates
 from lavra.retrieval.chunking import ChunkSettings
 from lavra.retrieval.features import FEATURES, Question, features
 from lavra.retrieval.fusion import Fusion
 from lavra.retrieval.passage import Passage, SearchResult
+from lavra.retrieval.record import Record
 from lavra.retrieval.reranking import Reranking
 from lavra.retrieval.scale import CosineScale, measure
 from lavra.retrieval.schema import in_list, is_identifier, storable
 from lavra.retrieval.settings import IndexSettings, new_table_name, read_settings
-from lavra.retrieval.snapshot import SHOWN, Snapshot
+from lavra.retrieval.snapshot import Snapshot
 from lavra.retrieval.updating import Progress, TextEmbedder, UpdateReport, Updating
 from lavra.retrieval.writer import Erased, Writer, connect
 
@@ -158,25 +159,22 @@ class Index:
         started = time.perf_counter()
         wanted = max(k, self.reranking.depth) if self.reranking is not None else k
 
-        def best(found: _Found) -> tuple[tuple[Passage, ...], float]:
-            if not found.candidates:
-                return (), 0.0
+        passages: tuple[Passage, ...] = ()
+        confidence = 0.0
+        found = self._candidates(question, roles)
+        if found is not None and found.candidates:
             probability = self.fusion.predict(found.features)
             order = np.argsort(-probability, kind="stable")[:wanted].tolist()
-            shown = found.snapshot.rows([found.candidates[i].row_id for i in order], SHOWN).to_pylist()
             passages = tuple(
-                as_passage(
-                    row,
+                found.candidates[i].record.passage(
                     float(probability[i]),
                     dict(zip(FEATURES, found.features[i].tolist(), strict=True)) | found.candidates[i].seen(),
                 )
-                for i, row in zip(order, shown, strict=True)
+                for i in order
             )
             evidence = found.evidence(int(probability.argmax()), self.fusion, self._scale)
             elsewhere = bool(passages) and _other_language(question, passages[0].language)
-            return passages, self.fusion.confidence(evidence, other_language=elsewhere)
-
-        passages, confidence = self._candidates(question, roles, best) or ((), 0.0)
+            confidence = self.fusion.confidence(evidence, other_language=elsewhere)
         answerable = bool(passages) and confidence >= self.fusion.threshold
         if self.reranking is not None:
             passages = self.reranking(question[:MAX_QUESTION], passages, k=k)
@@ -187,18 +185,18 @@ class Index:
 
         For explaining a search, and for fitting a fusion on questions of one's own (:mod:`lavra.retrieval.fitting`).
         """
-        found = self._candidates(question, roles, lambda found: (found.candidates, found.features))
-        return found or ([], np.zeros((0, len(FEATURES))))
+        found = self._candidates(question, roles)
+        return (found.candidates, found.features) if found else ([], np.zeros((0, len(FEATURES))))
 
-    def _candidates(self, question: str, roles: Collection[str], use: Callable[[_Found], T]) -> T | None:
-        """``use`` of the candidates and their features, all within one snapshot; None for a blank question."""
+    def _candidates(self, question: str, roles: Collection[str]) -> _Found | None:
+        """The candidates and their features, all from one snapshot; None for a blank question."""
         where = readable_by(roles)
         question = question[:MAX_QUESTION]
         if not question.strip():
             return None
         vector = self.embedder.queries([storable(question)])[0]
 
-        def find(snapshot: Snapshot) -> T:
+        def find(snapshot: Snapshot) -> _Found:
             languages = self._languages_of(snapshot)
             stems = analyse_query(question, corpus_languages=languages)
             found = find_candidates(snapshot, stems, vector, where)
@@ -212,7 +210,7 @@ class Index:
                 cosine=self._scale.as_reference(np.array([candidate.cosine for candidate in found])),
                 sentence=self._scale.as_reference(np.array([candidate.sentence for candidate in found])),
             )
-            return use(_Found(snapshot, found, seen, asked, keywords))
+            return _Found(found, seen, asked, keywords)
 
         return self._reading(find)
 
@@ -222,8 +220,8 @@ class Index:
         if not is_identifier(chunk_id):
             return None
         where = f"{in_list('chunk_id', [chunk_id])} AND {where}"
-        rows = self._reading(lambda snapshot: snapshot.read(SHOWN, where)).to_pylist()
-        return as_passage(rows[0]) if rows else None
+        rows = self._reading(lambda snapshot: snapshot.read(["record"], where))["record"].to_pylist()
+        return Record(rows[0]).passage() if rows else None
 
     def documents(self, roles: Collection[str]) -> list[IndexedDocument]:
         """The documents that ``roles`` may read, by source."""
@@ -284,7 +282,6 @@ class Index:
 class _Found:
     """What a question found in one version of the index: N candidates, their features (N, F), and its words."""
 
-    snapshot: Snapshot
     candidates: list[Candidate]
     features: np.ndarray
     asked: Question

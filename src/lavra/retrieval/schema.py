@@ -20,6 +20,8 @@ from lavra.errors import LavraError
 from lavra.retrieval.access import readers
 from lavra.retrieval.analysis import analyse
 from lavra.retrieval.chunking import Chunk, ChunkSettings, embedding_text
+from lavra.retrieval.passage import Passage
+from lavra.retrieval.record import pack
 from lavra.retrieval.sentences import sentences
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _PLAIN = {"lance-encoding:compression": "none"}
 
 
 def arrow_schema(dimension: int) -> pa.Schema:
-    """Columns of the table; offsets ``start`` and ``end`` are code points in the document's text."""
+    """Columns of the table: what is searched, filtered or listed; ``record``: see :mod:`lavra.retrieval.record`."""
     import pyarrow as pa
 
     def text(name: str) -> pa.Field:
@@ -50,14 +52,9 @@ def arrow_schema(dimension: int) -> pa.Schema:
             text("document_id"),
             text("source"),
             text("title"),
-            text("text"),
             text("analysed"),
             pa.field("vector", pa.list_(pa.float32(), dimension)),
-            pa.field("sentences", pa.binary()),
-            pa.field("start", pa.int64()),
-            pa.field("end", pa.int64()),
-            texts("headings"),
-            text("page"),
+            pa.field("record", pa.binary(), metadata=_PLAIN),
             text("language"),
             text("licence"),
             texts("roles"),
@@ -120,8 +117,8 @@ def fingerprint(document: Document, settings: ChunkSettings) -> str:
 
 
 def rows(document: Document, chunks: Sequence[Chunk], settings: ChunkSettings) -> list[dict[str, Any]]:
-    """One row a chunk, still without its ``vector`` and its ``sentences``."""
-    shared = {
+    """One row a chunk, still without its ``vector`` and with the ``passage`` that its ``record`` is made of."""
+    shared: dict[str, Any] = {
         "document_id": document.id,
         "source": storable(document.source),
         "title": storable(document.title),
@@ -136,13 +133,20 @@ def rows(document: Document, chunks: Sequence[Chunk], settings: ChunkSettings) -
         {
             **shared,
             "chunk_id": chunk.id,
-            "text": storable(chunk.text),
             "analysed": analyse(said, document.language),
             "said_digest": said_digest(said),
-            "start": chunk.start,
-            "end": chunk.end,
-            "headings": [storable(heading) for heading in chunk.headings],
-            "page": None if chunk.page is None else storable(chunk.page),
+            "passage": Passage(
+                chunk_id=chunk.id,
+                document_id=document.id,
+                source=shared["source"],
+                title=shared["title"],
+                text=storable(chunk.text),
+                start=chunk.start,
+                end=chunk.end,
+                headings=tuple(storable(heading) for heading in chunk.headings),
+                page=None if chunk.page is None else storable(chunk.page),
+                language=document.language,
+            ),
         }
         for chunk, said in zip(chunks, said_of(document, chunks), strict=True)
     ]
@@ -154,7 +158,10 @@ def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray, sentences: Seq
 
     schema = arrow_schema(vectors.shape[1])
     position = schema.get_field_index("vector")
-    whole = [{**row, "sentences": each} for row, each in zip(rows, sentences, strict=True)]
+    whole = [
+        {**row, "record": pack(row["passage"], row["analysed"], each)}
+        for row, each in zip(rows, sentences, strict=True)
+    ]
     table = pa.Table.from_pylist(whole, schema=schema.remove(position))
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
     return table.add_column(position, schema.field("vector"), column)

@@ -15,7 +15,7 @@ from pathlib import Path
 from lavra.errors import LavraError
 from lavra.store.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 NAME = "index.json"
 
 

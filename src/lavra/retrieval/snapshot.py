@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lavra.errors import LavraError
+from lavra.retrieval.record import Record
 from lavra.retrieval.schema import in_list
 from lavra.retrieval.settings import read_settings
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from lancedb.db import DBConnection
-
-SHOWN = ["chunk_id", "document_id", "source", "title", "text", "start", "end", "headings", "page", "language"]
-"""What a passage is made of."""
 
 REFINE = 2
 """The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full.
@@ -82,13 +80,13 @@ class Snapshot:
         match = make(stems, "analysed", operator=query.FullTextOperator.OR)
         return self.table.search(match).where(where, prefilter=True)
 
-    def bm25(self, stems: str, chunk_ids: Sequence[str]) -> dict[str, float]:
-        """The BM25 of these chunks; one that shares no stem is absent."""
-        if not stems or not chunk_ids:
+    def bm25(self, stems: str, row_ids: Sequence[int]) -> dict[int, float]:
+        """The BM25 of these rows; one that shares no stem is absent."""
+        if not stems or not row_ids:
             return {}
-        query = self.lexical_query(stems, in_list("chunk_id", chunk_ids)).select(["chunk_id", "_score"])
-        found = query.limit(len(chunk_ids)).to_arrow()
-        return dict(zip(found["chunk_id"].to_pylist(), found["_score"].to_pylist(), strict=True))
+        query = self.lexical_query(stems, f"_rowid IN ({', '.join(map(str, row_ids))})").select(["_score"])
+        found = query.with_row_id(True).limit(len(row_ids)).to_arrow()
+        return dict(zip(found["_rowid"].to_pylist(), found["_score"].to_pylist(), strict=True))
 
     def read(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """These columns of all rows that ``where`` lets through."""
@@ -97,15 +95,19 @@ class Snapshot:
             query = query.where(where)
         return query.select(list(columns)).to_arrow()
 
-    def rows(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """These columns of the rows that a search of this snapshot found, in the order given."""
-        import pyarrow as pa
+    def rows(self, row_ids: np.ndarray) -> tuple[list[Record], np.ndarray]:
+        """The rows (N,) that a search of this snapshot found, in the order given, and their vectors (N, dimension)."""
+        import numpy as np
 
         if not len(row_ids):
-            return self.table.schema.empty_table().select(list(columns))
-        found = self.table.take_row_ids(list(row_ids)).select(list(columns)).with_row_id().to_arrow()
-        at = {row_id: place for place, row_id in enumerate(found["_rowid"].to_pylist())}
-        return found.drop_columns(["_rowid"]).take(pa.array([at[row_id] for row_id in row_ids]))
+            return [], np.zeros((0, self.settings.dimension), np.float32)
+        query = self.table.take_row_ids(row_ids.tolist()).select(["record", "vector"]).with_row_id()
+        found = query.to_arrow()
+        given = found["_rowid"].to_numpy()
+        by_id = np.argsort(given)
+        order = by_id[np.searchsorted(given, row_ids, sorter=by_id)]
+        packed = found["record"].to_pylist()
+        return [Record(packed[place]) for place in order.tolist()], matrix(found["vector"])[order]
 
     def languages(self) -> list[str]:
         """The languages of the documents, most frequent first."""
@@ -119,8 +121,9 @@ class Snapshot:
 
     def vectors(self, document_ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
         """The vectors of these documents' chunks and of their sentences, by the digest of what was embedded."""
-        found = self.read(["said_digest", "vector", "sentences"], in_list("document_id", document_ids))
-        vectors = zip(matrix(found["vector"]), found["sentences"].to_pylist(), strict=True)
+        found = self.read(["said_digest", "vector", "record"], in_list("document_id", document_ids))
+        sentences = (Record(packed).sentences for packed in found["record"].to_pylist())
+        vectors = zip(matrix(found["vector"]), sentences, strict=True)
         return dict(zip(found["said_digest"].to_pylist(), vectors, strict=True))
 
 
