@@ -97,6 +97,20 @@ def test_out_of_order_it_says_what_comes_first(arguments: tuple[str, ...], advic
     assert advice in lavra(*arguments, cwd=empty, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ingest", "a" * 300), "aaa cannot be used (file name too long): choose another place."),
+        (("init", "lavra.toml"), "lavra.toml is a file: give a directory for the workspace, or a new name."),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_sentence(arguments: tuple[str, ...], said: str, empty: Path) -> None:
+    error = lavra(*arguments, cwd=empty, code=2).stderr
+    assert error.startswith("lavra: ")
+    assert error.endswith(f"{said}\n")
+    assert error.count("\n") == 1
+
+
 def test_a_second_init_leaves_the_settings_alone(empty: Path) -> None:
     (empty / "lavra.toml").write_text('name = "mine"\n')
     assert "already" in lavra("init", cwd=empty).stdout

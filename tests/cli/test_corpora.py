@@ -122,6 +122,9 @@ def test_repeated_paragraphs_go_where_that_is_asked_for(lavra: Callable[..., str
         (("corpus", "clean", "--with", "polish"), "no stage 'polish'"),
         (("corpus", "clean", "--unlicensed", "perhaps"), "keep, drop"),
         (("corpus", "clean", "--evaluation-set", "enem"), "takes NAME=FILE"),
+        (("corpus", "clean", "--name", "../elsewhere"), "--name ../elsewhere cannot be used"),
+        (("corpus", "clean", "--name", "corpus"), "--name corpus cannot be used"),  # else the documents were gone
+        (("corpus", "classifier", "docs", "docs", "--name", "index"), "--name index cannot be used"),
         (("corpus", "explain", "/nowhere.md"), "/nowhere.md does not exist"),
         (("corpus", "diff", "one", "two"), "'one'"),
         (("corpus", "classifier", "/nowhere", "/neither"), "/nowhere does not exist"),

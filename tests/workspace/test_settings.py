@@ -41,7 +41,10 @@ def test_every_commented_line_is_a_setting_and_those_without_a_choice_show_the_d
     ("text", "said"),
     [
         ("[answer]\npassages = 0", "'answer.passages' is 0"),
-        ("[answer]\npasages = 3", "there is no setting 'answer.pasages'"),
+        ("[answer]\npasages = 3", "there is no setting 'answer.pasages'; did you mean 'passages'?"),
+        ("[documentos]\nlanguages = []", "there is no setting 'documentos'; did you mean 'documents'?"),
+        ("[serve]\nqxz = 3", "there is no setting 'serve.qxz'; the comments of a new workspace's lavra.toml list them"),
+        ('[documents]\nlanguages = "pt"', "'documents.languages' is 'pt', which cannot be: input should be a list."),
         ('[answer]\ntemperature = "hot"', "'answer.temperature' is 'hot'"),
         ('[answer]\ngrounding = "loose"', "'answer.grounding' is 'loose'"),
         ("[serve]\nport = 70000", "'serve.port' is 70000"),

@@ -54,6 +54,8 @@ def _amount(what: str, done: int, total: int) -> str:
     """``3 of 12``, or ``3``; of bytes in the unit that fits all of them."""
     if not what.startswith(BYTES):
         return f"{done:,} of {total:,}" if total else f"{done:,}"
+    if max(done, total) < 1_000:
+        return f"{done} of {total} bytes" if total else f"{done} bytes"
     size, unit = next(
         ((size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB")) if max(done, total) >= size), (1e3, "kB")
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lavra.cli.given import DirectoryOption, JsonOption, open_workspace
+from lavra.cli.making import check_name
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def clean(
     from lavra.workspace import cleaning
 
     here = open_workspace(workspace)
+    check_name(name)
     settings = _settings(here, without, with_, evaluation_set, unlicensed, personal)
     with progress() as report:
         done = cleaning.clean(here, settings, corpus=corpus, against=against or (), name=name, progress=report)
@@ -92,6 +94,7 @@ def classifier(
     """Train a quality classifier of your own from good and bad texts, for the quality stage of `clean`."""
     from lavra.workspace.cleaning import train_classifier
 
+    check_name(name)
     made = train_classifier(open_workspace(workspace), good, bad, name=name)
     said = made.manifest.metrics
     print(

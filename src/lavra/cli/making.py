@@ -26,7 +26,10 @@ TAKEN = ("corpus", "tokens", "index", "assistant", "questions", "study", "embedd
 def check_name(name: str | None) -> None:
     """That a result can be called so."""
     if name is not None and (not re.fullmatch(r"[a-z][a-z0-9_.-]{0,63}", name) or name in TAKEN):
-        raise LavraError(f"--name {name} cannot be used: small letters, digits, - and _, and no name that Lavra uses.")
+        raise LavraError(
+            f"--name {name} cannot be used: take small letters, digits, '-', '_' and '.', a letter first, and no name "
+            "that Lavra uses itself."
+        )
 
 
 def check_place(to: Path | None) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from lavra.cli.leaving import leave
 from lavra.errors import LavraError
 
+_NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EIO)
+
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM. Not a KeyboardInterrupt, which the command-line library turns into its own "Aborted"."""
@@ -86,10 +88,16 @@ def _others_gone(error: Exception) -> str | None:
 
 
 def _disk_trouble(error: Exception) -> str | None:
-    """One sentence for a disk that is full or may not be written, else nothing."""
+    """One sentence for a disk that is full, or a place that cannot be used; else nothing."""
     number, text = getattr(error, "errno", None), str(error).lower()
     if number in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text:
         return "the disk is full: free some room and run the same command again; what was finished is kept."
-    if number in (errno.EROFS, errno.EACCES) and getattr(error, "filename", None):
-        return f"{error.filename} may not be written: choose a place you may write to."  # type: ignore[attr-defined]
+    if (place := getattr(error, "filename", None)) is None:
+        return None
+    if number == errno.EROFS:
+        return f"{place} may not be written: choose a place you may write to."
+    if number in (errno.EACCES, errno.EPERM):
+        return f"there is no permission for {place}: change its permissions, or choose a place you may use."
+    if number in _NO_PLACE:
+        return f"{str(place)[:200]} cannot be used ({os.strerror(number).lower()}): choose another place."
     return None

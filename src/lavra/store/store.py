@@ -210,9 +210,11 @@ class Store:
             return None
 
     def set_ref(self, name: str, id: str) -> None:
-        """Let ``name`` stand for ``id`` from now on."""
+        """Let ``name`` stand for ``id`` from now on. Raises LavraError for what is no name."""
         if not _REF.fullmatch(name):
-            raise ValueError(f"{name!r} is no name for a ref")
+            raise LavraError(
+                f"nothing can be called {name!r}: take small letters, digits, '-', '_' and '.', a letter first."
+            )
         if self.ref(name) != id:
             self.ledger.append("name", name=name, id=id)
             write_atomically(self.refs / name, id.encode() + b"\n")

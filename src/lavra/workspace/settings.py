@@ -6,6 +6,7 @@ Every value has a default, so an empty file is a valid one. Tests hold the templ
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -330,5 +331,19 @@ def describe(error: ValidationError) -> str:
     first: Any = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"there is no setting {key!r}; the comments of a new workspace's lavra.toml list them all."
-    return f"{key!r} is {first['input']!r}, but it has to be otherwise: {first['msg']}."
+        near = get_close_matches(str(first["loc"][-1]), _settings_beside(first["loc"]), 1)
+        meant = f"did you mean {near[0]!r}?" if near else "the comments of a new workspace's lavra.toml list them all."
+        return f"there is no setting {key!r}; {meant}"
+    if first["type"] == "missing":
+        return f"{key!r} is missing."
+    said = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+    return f"{key!r} is {first['input']!r}, which cannot be: {said[:1].lower()}{said[1:]}."
+
+
+def _settings_beside(place: tuple[Any, ...]) -> list[str]:
+    """The settings that could stand where this key stands."""
+    section: Any = Settings
+    for part in place[:-1]:
+        fields = getattr(section, "model_fields", {})
+        section = fields[part].annotation if part in fields else None
+    return list(getattr(section, "model_fields", {}))

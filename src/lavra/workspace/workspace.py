@@ -86,6 +86,8 @@ class Workspace:
     def init(cls, root: Path, *, name: str | None = None) -> Workspace:
         """Make a workspace in ``root``, or open the one that is there: its settings are left as they are."""
         root = root.resolve()
+        if root.is_file():
+            raise LavraError(f"{root} is a file: give a directory for the workspace, or a new name.")
         try:
             root.mkdir(parents=True, exist_ok=True)
             if not (root / NAME).exists():
