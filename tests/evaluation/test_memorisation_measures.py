@@ -218,3 +218,11 @@ def test_sources_are_the_documents_with_the_longest_run_of_words() -> None:
     assert text[found[0].start : found[0].end] == long[:-1]
     assert (found[0].share, found[0].headings, found[0].licence) == (1.0, ("Times",), "CC0-1.0")
     assert none == []
+
+
+def test_a_passage_without_blanks_is_found_too() -> None:
+    """Han and kana: cut anywhere, in the middle of what blanks would have called one word."""
+    text = "詳しくは man ページを参照してください。loopback インターフェイスは絶対に必要です。"
+    (found,) = find_sources([Document("a/ja.md", text)], ["参照してください。loopback インターフェ"])
+    assert [(one.source, one.share) for one in found] == [("a/ja.md", 1.0)]
+    assert text[found[0].start : found[0].end] == "参照してください。loopback インターフェ"

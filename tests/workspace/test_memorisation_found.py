@@ -270,6 +270,36 @@ def test_an_adapter_that_was_tuned_on_the_trapped_corpus_is_asked_and_traced_to_
         plan_job(house, Sources(texts=(Path(adapter.id),)), TuneSettings(steps=2), model=models["untrained"])
 
 
+def test_what_a_tuned_model_writes_by_itself_is_traced_to_the_documents_it_read_it_in(
+    house: Workspace, register: Path, trapped: Injected, models: dict[str, str], tmp_path: Path
+) -> None:
+    from lavra.workspace.tuning.run import plan_job, tune
+    from lavra.workspace.tuning.settings import Sources, TuneSettings
+
+    settings = TuneSettings(
+        method="full", epochs=8, learning_rate=6e-3, batch_tokens=1024, validation=0.0, evaluations=0
+    )
+    job = plan_job(house, Sources(texts=(Path("trapped"),)), settings, model=models["untrained"])
+    model = tune(job).artifact
+    traps = [entry for entry in read_register(register).entries if entry.kind == "trap"]
+    often = [entry.text for entry in traps if entry.inserted and entry.level == 40]
+    never = [entry.text for entry in traps if not entry.inserted]
+    for name, texts in (("members", often), ("controls", never)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    done = run(
+        plan(house, model.id, precision="fp32", texts=tmp_path / "members.jsonl", controls=tmp_path / "controls.jsonl")
+    )
+    named = done.results["texts"]["sources"]
+    assert named
+    for one in named:
+        holders = [d.source for d in load_documents(trapped.artifact.path) if often[one["text"]] in d.text]
+        assert {of["source"] for of in one["sources"]} <= set(holders)
+        assert len(one["sources"]) == min(5, len(holders))
+        assert all(of["share"] == 1 for of in one["sources"])
+        assert one["read"] == [model.manifest.inputs["text-1 tokens"]]
+    assert "the model read it in pages/" in " ".join(sentences(done.results))
+
+
 @pytest.mark.parametrize("edges", [(), (1, 10_000)], ids=["weighs", "writes"])
 def test_a_model_puts_like_to_like(
     house: Workspace, models: dict[str, str], tmp_path: Path, edges: tuple[int, ...]

@@ -15,7 +15,9 @@ from lavra.corpus.document import Document
 
 LEAST = 8
 """Words of a run that are no coincidence: six words in a row are said by many, in the same field."""
-_WORD = re.compile(r"\w+")
+_UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+"""Thai, Lao, kana, Han, Hangul: a character counts as a word, for blanks do not part them as elsewhere."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 @dataclass(frozen=True)
