@@ -130,11 +130,13 @@ def test_forgetting_a_document_erases_the_token_files_that_hold_it(
     here.index()
     of_corpus, of_copy = tokenize(here).artifact.id, tokenize(here, copy, name="copy").artifact.id
     kept = tokenize(here, copy / "bystander.txt", name="kept").artifact.id
+    tuned = here.store.make("adapter", {"text-1 tokens": of_copy}, {}, lambda draft: None).id
     (here.store.root / "tokenizing" / "left").mkdir(parents=True)
     receipt = forget(here, "ferias.md")
     assert {of_corpus, of_copy} <= set(receipt.erased)
     assert here.store.get(kept).manifest.erased is None
     assert receipt.complete
+    assert tuned in receipt.made_from_it
     assert not (here.store.root / "tokenizing").exists()
     assert not list(here.store.get(of_copy).path.glob("*.npy"))
     again = tokenize(here)
