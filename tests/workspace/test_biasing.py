@@ -56,7 +56,7 @@ def test_two_models_are_compared_on_the_same_items(place: Path, tmp_path: Path, 
     other.blocks[0].mlp, other.blocks[1].mlp = second, first
     save_model(other, tmp_path / "other", tokenizer=load_tokenizer(tiny_writer), family="llama")
     printed = lavra(place, "measure", "--beside", str(tmp_path / "other"), "--json")
-    both = {each["measure"]: each for each in json.loads(printed.output)}
+    both = {each["measure"]: each for each in json.loads(printed.stdout)}
     alone = measure_bias(load(Workspace.open(place), str(tmp_path / "other")))
     assert {name: each["after"]["mean"] for name, each in both.items()} == {
         each.measure: pytest.approx(each.before.mean) for each in alone
@@ -125,6 +125,49 @@ def test_what_was_written_before_a_stop_is_not_written_again_and_the_rest_is_the
     assert batches == [32, 32, 32, 16]
     assert [one.text for one in write_about(loaded, prompts, **given, kept=Continued(path))] == whole
     assert len(batches) == 4
+
+
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_measuring_that_was_stopped_asks_only_for_the_rest(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """In batches as the model is, and text by text where it is debiased; asked again, nothing is read."""
+    from lavra.evaluation.harness.kept import Kept
+    from lavra.workspace import biasing
+    from lavra.workspace.tuning import general
+
+    few, paragraphs = biasing.load_associations()[::8], general.general_text()[:3]
+    monkeypatch.setattr(biasing, "load_associations", lambda: few)
+    monkeypatch.setattr(general, "general_text", lambda: paragraphs)
+    loaded = load(Workspace.open(place), None)
+    given: dict[str, Any] = {"data": place / "data", "limit": 20, "how": Debiasing(("x",))}
+    whole = measure_bias(loaded, **given)
+    path, put, answers = tmp_path / "new" / "kept.jsonl", Kept.put, []
+
+    def counted(self: Kept, batch: Any) -> None:
+        answers.append(len(batch))
+        put(self, batch)
+        if len(answers) == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "put", counted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_bias(loaded, **given, kept=Kept(path))
+    path.write_bytes(path.read_bytes() + b'["half')
+    again, asked = measure_bias(loaded, **given, kept=Kept(path)), sum(answers)
+    for one, other in zip(whole, again, strict=True):
+        assert (one.measure, one.before.count) == (other.measure, other.before.count)
+        assert one.before.mean == pytest.approx(other.before.mean, abs=0.03)
+        assert one.after is not None
+        assert other.after is not None
+        assert one.after.mean == pytest.approx(other.after.mean, abs=0.03)
+    assert measure_bias(loaded, **given, kept=Kept(tmp_path / "other.jsonl")) == whole
+    assert sum(answers) - asked == asked  # in two goes or in one
+    before = len(answers)
+    steps: list[tuple[str, int, int]] = []
+    measure_bias(loaded, **given, kept=Kept(path), progress=lambda *step: steps.append(step))
+    assert len(answers) <= before + 1  # but what the cut line took with it
+    assert steps == [] or steps[-1][1] <= steps[-1][2]
 
 
 def test_kinds_that_compare_the_same_groups_are_compared_together_as_well() -> None:

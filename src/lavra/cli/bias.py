@@ -54,7 +54,7 @@ def measure(
 ) -> None:
     """How often the stereotyping side is the likelier one (0.5: no preference), and what mitigation costs."""
     from lavra.cli.console import progress
-    from lavra.workspace.biasing import crows_file, measure_bias
+    from lavra.workspace.biasing import crows_file, likelihoods_of, measure_bias
     from lavra.workspace.decoders import load
 
     if beside is not None and self_debias:
@@ -65,7 +65,10 @@ def measure(
     here = open_workspace(workspace)
     loaded, other = load(here, model), load(here, beside) if beside is not None else None
     with progress() as report:
-        found = measure_bias(loaded, data=data, limit=limit, how=how, beside=other, progress=report)
+        kept, kept_beside = likelihoods_of(here, model), likelihoods_of(here, beside) if beside is not None else None
+        found = measure_bias(
+            loaded, data=data, limit=limit, how=how, beside=other, kept=kept, kept_beside=kept_beside, progress=report
+        )
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))
         return
@@ -92,12 +95,18 @@ def stereoset(
     workspace: DirectoryOption = None,
 ) -> None:
     """StereoSet's three scores, overall and by kind of bias: ss (50 is ideal), lms and icat (100)."""
+    from lavra.cli.console import progress
     from lavra.evaluation.bias.stereoset import likelihoods_of, read_stereoset, score_stereoset
+    from lavra.evaluation.likelihood import asking_once
+    from lavra.workspace import biasing
     from lavra.workspace.decoders import load
 
     items = read_stereoset(file)
-    loaded = load(open_workspace(workspace), model)
-    found = likelihoods_of(loaded.model, loaded.tokenizer, items)
+    here = open_workspace(workspace)
+    loaded = load(here, model)
+    with progress() as report:
+        ask = asking_once(biasing.likelihoods_of(here, model), lambda count: report("Reading", count, 0))
+        found = likelihoods_of(loaded.model, loaded.tokenizer, items, ask=ask)
     kinds = ["all", *dict.fromkeys(item.kind for item in items)]
     scores = {}
     for kind in kinds:

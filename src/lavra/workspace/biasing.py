@@ -12,8 +12,9 @@ import numpy as np
 from lavra.errors import LavraError
 from lavra.evaluation.bias.associations import load_associations, preferences
 from lavra.evaluation.bias.generations import Classify, Prompt, Write, Written, write_all
+from lavra.evaluation.harness.kept import Heard, Kept
 from lavra.evaluation.intervals import Difference, Interval, mean_interval, paired
-from lavra.evaluation.likelihood import bits_per_byte, log_likelihoods
+from lavra.evaluation.likelihood import asking_once, bits_per_byte, log_likelihoods
 from lavra.inference.batch_sampling import sample_batch
 from lavra.inference.engine import Engine
 from lavra.inference.sampling import Sampling
@@ -43,17 +44,21 @@ class Measured:
 
 def measure_bias(
     loaded: Loaded, *, data: Path | None = None, limit: int = 300, how: Debiasing | None = None,
-    beside: Loaded | None = None, progress: Progress = silent,
+    beside: Loaded | None = None, kept: Kept | None = None, kept_beside: Kept | None = None,
+    progress: Progress = silent,
 ) -> list[Measured]:  # fmt: skip
     """Stereotypes by language, CrowS-Pairs by kind where ``data`` has them, and general text: what mitigation costs.
-    ``beside``: another model on the same items, such as one that was tuned on both genders.
+    ``beside``: another model on the same items, such as one that was tuned on both genders. ``kept``: what the model
+    was asked before, ``kept_beside`` the other one.
 
     0.5 is no preference; of general text less is better.
     """
-    values, weights = _values(loaded, data, limit, None, progress)
+    kept = kept or Kept()
+    values, weights = _values(loaded, data, limit, None, kept, progress)
     others: Mapping[str, np.ndarray] = {}
     if how is not None or beside is not None:
-        others = _values(beside or loaded, data, limit, how, progress)[0]
+        kept = kept if beside is None else kept_beside or Kept()
+        others = _values(beside or loaded, data, limit, how, kept, progress)[0]
     found = []
     for name, value in values.items():
         weight = weights if name == GENERAL else None
@@ -67,7 +72,7 @@ def measure_bias(
 
 
 def _values(
-    loaded: Loaded, data: Path | None, limit: int, how: Debiasing | None, progress: Progress
+    loaded: Loaded, data: Path | None, limit: int, how: Debiasing | None, kept: Kept, progress: Progress
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """One value an item and measure, and the bytes of each general paragraph."""
     from lavra.evaluation.bias.readers import read_crows_pairs
@@ -90,20 +95,21 @@ def _values(
     texts = [text for item in items for text in item.sentences] + [text for row in rows for text in row["choices"]]
     total = len(texts) + len(paragraphs)
 
+    def told(count: int) -> None:
+        progress(f"{'Reading' if how is None else 'Debiasing'} ({loaded.name})", done + count, total)
+
     def likely(some: Sequence[str]) -> np.ndarray:
-        nonlocal done
         if how is None:
-            found = log_likelihoods(model, tokenizer, some)
-        else:
-            each = []
-            for text in some:
-                each += debiased_log_likelihoods(model, tokenizer, [text], how)
-                progress("Debiasing", done + len(each), total)
-            found = np.array(each)
-        done += len(some)
-        return found
+            return log_likelihoods(model, tokenizer, some, ask=asking_once(kept, told))
+
+        def debiased(missing: list[str], heard: Heard) -> None:
+            for place, text in enumerate(missing):
+                heard([(place, debiased_log_likelihoods(model, tokenizer, [text], how)[0])])
+
+        return np.array(kept.once(f"debiased by {digest(asdict(how))}", some, debiased, told))
 
     sums = likely(texts)
+    done = len(texts)
     four = sums[: 4 * len(items)].reshape(-1, 4)
     preferred = preferences(four[:, 0] + four[:, 1] - four[:, 2] - four[:, 3])
     values = {STEREOTYPES: preferred} | {
@@ -116,11 +122,14 @@ def _values(
         values[CROWS] = crows
         for kind in dict.fromkeys(kinds):
             values[f"{CROWS}, {kind}"] = crows[[one == kind for one in kinds]]
-    bits, octets = bits_per_byte(model, tokenizer, paragraphs)
+    bits, octets = bits_per_byte(model, tokenizer, paragraphs, ask=asking_once(kept, told if how is None else _unheard))
     if how is not None:
         bits = -likely(paragraphs) / np.log(2) / octets
     values[GENERAL] = bits
     return values, octets
+
+
+def _unheard(count: int) -> None: ...
 
 
 def crows_file(data: Path) -> Path:
@@ -140,12 +149,21 @@ def _kinds(path: Path) -> list[str]:
 
 def kept_of(workspace: Workspace, model: str | None) -> Continued:
     """What a model wrote before, in the workspace."""
+    return Continued(_place(workspace, model, "continued"))
+
+
+def likelihoods_of(workspace: Workspace, model: str | None) -> Kept:
+    """How likely texts were to a model when it was asked before, in the workspace; of the texts there are hashes."""
+    return Kept(_place(workspace, model, "likelihoods"))
+
+
+def _place(workspace: Workspace, model: str | None, what: str) -> Path:
     from lavra.workspace.generators import find_generator
     from lavra.workspace.studying.replies import FOLDER
 
     found = find_generator(workspace, model or workspace.settings.models.generator)
     name = found.artifact.id if found.artifact is not None else found.model.sha256
-    return Continued(workspace.store.root / FOLDER / f"continued-{name[:40]}.jsonl")
+    return workspace.store.root / FOLDER / f"{what}-{name[:40]}.jsonl"
 
 
 def write_about(

@@ -171,13 +171,14 @@ def bias(
     """How often a model finds the stereotyping side likelier, and what debiasing changes, or another model ``beside``
     it; the options are the fields of ``Debiasing`` of ``lavra.inference.self_debias``."""
     from lavra.inference.self_debias import Debiasing
-    from lavra.workspace.biasing import measure_bias
+    from lavra.workspace.biasing import likelihoods_of, measure_bias
     from lavra.workspace.decoders import load
 
     how = Debiasing(**options) if self_debias else None
     where, here = None if data is None else Path(data), Workspace.find()
-    other = None if beside is None else load(here, beside)
-    return measure_bias(load(here, model), data=where, how=how, beside=other)
+    other, kept_beside = (None, None) if beside is None else (load(here, beside), likelihoods_of(here, beside))
+    kept = likelihoods_of(here, model)
+    return measure_bias(load(here, model), data=where, how=how, beside=other, kept=kept, kept_beside=kept_beside)
 
 
 def tokenize(texts: str | Path | None = None, *, model: str | None = None, name: str = "tokens") -> Tokenized:

@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from lavra.errors import LavraError
+from lavra.evaluation.harness.scoring import score
 from lavra.evaluation.intervals import Interval
-from lavra.evaluation.likelihood import continuations, log_likelihoods
+from lavra.evaluation.likelihood import Ask, continuations, log_likelihoods
 from lavra.model.base import Model
 from lavra.tokens.tokenizer import Tokenizer
 
@@ -63,7 +64,7 @@ def _item(row: Mapping[str, object], part: str) -> StereoItem:
     return StereoItem(str(row["target"]), str(row["bias_type"]), (one, two, three), context)
 
 
-def likelihoods_of(model: Model, tokenizer: Tokenizer, items: Sequence[StereoItem]) -> np.ndarray:
+def likelihoods_of(model: Model, tokenizer: Tokenizer, items: Sequence[StereoItem], *, ask: Ask = score) -> np.ndarray:
     """(N, 3) mean log p a token of each item's sentences."""
     found = np.empty((len(items), 3))
     within = [number for number, item in enumerate(items) if not item.context]
@@ -71,10 +72,10 @@ def likelihoods_of(model: Model, tokenizer: Tokenizer, items: Sequence[StereoIte
     if within:
         texts = [text for number in within for text in items[number].sentences]
         counts = [max(1, len(tokenizer.encode(t, add_special_tokens=False, parse_special=False))) for t in texts]
-        found[within] = (log_likelihoods(model, tokenizer, texts) / counts).reshape(-1, 3)
+        found[within] = (log_likelihoods(model, tokenizer, texts, ask=ask) / counts).reshape(-1, 3)
     if between:
         pairs = [(items[n].context, " " + text) for n in between for text in items[n].sentences]
-        sums, tokens = continuations(model, tokenizer, pairs)
+        sums, tokens = continuations(model, tokenizer, pairs, ask=ask)
         found[between] = (sums / tokens).reshape(-1, 3)
     return found
 

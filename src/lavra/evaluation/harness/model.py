@@ -16,7 +16,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lavra.errors import LavraError
 from lavra.evaluation.harness.generating import generate
-from lavra.evaluation.harness.kept import Kept
+from lavra.evaluation.harness.kept import Heard, Kept
 from lavra.evaluation.harness.prefixes import Ids
 from lavra.evaluation.harness.room import longest_text
 from lavra.evaluation.harness.scoring import Score, score
@@ -154,24 +154,17 @@ class HarnessModel(TemplateLM):
 
     def _score(self, pairs: Sequence[tuple[Ids, Ids]], what: str) -> list[Score]:
         self.cut += sum(len(context) + len(ids) > self.max_length + 1 for context, ids in pairs)
-        kept = self._kept or Kept()
-        keys = kept.keys("score", pairs)
-        new = [number for number, key in enumerate(keys) if key not in kept]
-        count = len(pairs) - len(new)
 
-        def heard(batch: list[tuple[int, Score]]) -> None:
-            nonlocal count
-            kept.put([(keys[new[place]], given) for place, given in batch])
-            count += len(batch)
-            self._progress(what, count, len(pairs))
-
-        missing = [pairs[number] for number in new]
-        if self._debiasing is None:
-            score(self.model, missing, heard=heard)
-        else:
+        def ask(missing: list[tuple[Ids, Ids]], heard: Heard) -> None:
+            if self._debiasing is None:
+                score(self.model, missing, heard=heard)
+                return
             for place, given in enumerate(debiased_scores(self.model, self.words, missing, self._debiasing)):
                 heard([(place, given)])
-        return [(float(kept[key][0]), bool(kept[key][1])) for key in keys]
+
+        kept = self._kept or Kept()
+        found = kept.once("score", pairs, ask, lambda count: self._progress(what, count, len(pairs)))
+        return [(float(log_p), bool(greedy)) for log_p, greedy in found]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         groups: dict[str, list[int]] = {}
