@@ -18,9 +18,9 @@ from lavra.errors import LavraError
 from lavra.objectives.packing import Example, cut
 from lavra.tokens.conversation import encode_text
 from lavra.tokens.tokenizer import load_tokenizer
-from lavra.workspace.forgetting import forget
+from lavra.workspace.forgetting import forget, remember
 from lavra.workspace.memorisation.given import sources_of, sources_read, token_files_of
-from lavra.workspace.tokenizing import token_files, tokenize
+from lavra.workspace.tokenizing import drop_unfinished, token_files, tokenize
 from lavra.workspace.tuning.data import load_texts
 from lavra.workspace.tuning.run import plan_job, tune
 from lavra.workspace.tuning.settings import Sources, TuneSettings
@@ -142,6 +142,30 @@ def test_forgetting_a_document_erases_the_token_files_that_hold_it(
     again = tokenize(here)
     assert not again.found
     assert {owner.source for owner in again.files.owners()} == {"regras/board/salaries.md", "regras/travel.md"}
+
+
+def test_a_document_that_is_erased_while_it_is_read_is_in_no_token_file(
+    documents: Path, models: None, tmp_path: Path
+) -> None:
+    here = Workspace.init(tmp_path / "house")
+    here.ingest([documents])
+    document = next(d for d in load_documents(here.corpus().path) if d.source.endswith("travel.md"))
+
+    def erasing(what: str, done: int, total: int) -> None:
+        if done == total:
+            remember(here, document)
+
+    with pytest.raises(LavraError, match="erased while its tokens were being written"):
+        tokenize(here, progress=erasing)
+    (left,) = here.store.list("tokens")
+    assert left.manifest.erased
+    assert not list(left.path.glob("*.npy"))
+
+    def removing(what: str, done: int, total: int) -> None:
+        drop_unfinished(here)
+
+    with pytest.raises(LavraError, match="erased while its tokens were being written"):
+        tokenize(here, model="e5-small-enpt", progress=removing)
 
 
 _KILLED = """

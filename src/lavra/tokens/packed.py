@@ -15,7 +15,7 @@ where it stood, and ends in the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,13 @@ class TokenFiles:
                 yield _owner(number, row)
                 number += 1
 
-    def holds(self, id: str, hash: str) -> bool:
-        """Whether a document with this id, or with a text of this SHA-256, is among them."""
+    def hold_any(self, named: Collection[str]) -> bool:
+        """Whether a document is among them whose id, or the SHA-256 of whose text, is one of ``named``."""
+        import pyarrow as pa
         import pyarrow.compute as compute
 
-        columns = zip(("id", "hash"), (id, hash), strict=True)
-        return any(compute.any(compute.equal(self.table[name], value)).as_py() for name, value in columns)
+        wanted = pa.array(list(named), pa.string())
+        return any(compute.any(compute.is_in(self.table[name], wanted)).as_py() for name in ("id", "hash"))
 
 
 def _owner(number: int, row: Mapping[str, Any]) -> Owner:

@@ -179,7 +179,7 @@ def reads(artifact: Artifact, document: Document, own: Sequence[str]) -> bool:
     if artifact.manifest.erased is not None:
         return False
     files = TokenFiles(artifact.path)
-    if files.holds(document.id, document.hash):
+    if files.hold_any((document.id, document.hash)):
         return True
     tokenizer = load_tokenizer(artifact.path / tokenizing.TOKENIZER)
     return any(sources and sources[0].share == 1 for sources in find_in_tokens(files, tokenizer, own, most=1))

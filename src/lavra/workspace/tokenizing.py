@@ -30,6 +30,7 @@ TOKENIZER = "tokenizer"
 _FORMAT = 1
 """Raised when the same corpus and tokenizer would give other files."""
 _UNFINISHED = "tokenizing"
+_ERASED = "a document was erased while its tokens were being written: run the same command again."
 _CHARACTERS = 2_000_000
 """Of documents that are encoded at once: some 200 MB while it lasts."""
 
@@ -137,7 +138,10 @@ def _made(
     built: list[bool] = []
 
     def build(draft: Draft) -> None:
-        _write(corpus, work, tokenizer, progress)
+        try:
+            _write(corpus, work, tokenizer, progress)
+        except FileNotFoundError:
+            raise LavraError(_ERASED) from None  # what was unfinished is gone, or the corpus
         for path in sorted(work.iterdir()):
             path.rename(draft.path / path.name)
         (draft.path / TOKENIZER).mkdir()
@@ -149,6 +153,10 @@ def _made(
 
     artifact = workspace.store.make(KIND, inputs, recipe, build)
     shutil.rmtree(work, ignore_errors=True)
+    if built and TokenFiles(artifact.path).hold_any(workspace.forgotten()):
+        # Whoever erased them looked for token files before these were there.
+        workspace.store.erase(artifact.id, why="a document was erased while it was read")
+        raise LavraError(_ERASED)
     return Tokenized(artifact, found=not built)
 
 
