@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lavra.errors import LavraError
 from lavra.retrieval.record import Record
-from lavra.retrieval.schema import in_list
+from lavra.retrieval.schema import in_list, vector_partitions
 from lavra.retrieval.settings import read_settings
 
 if TYPE_CHECKING:
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb.db import DBConnection
 
-REFINE = 2
-"""The vector index holds 8-bit vectors: this many times as many rows as asked for are compared again, in full.
+SPARE = 20
+"""The vector index holds 8-bit vectors: so many rows more than asked for are compared again, in full.
 
-Measured on E5 vectors: recall@50 is .99 at 1 and 1.00 at 2."""
+Measured on E5 vectors, of the nearest fifty are found .98 without these and all with ten of them."""
 
-MIN_PARTITIONS = 24
-"""Partitions of the vector index that are searched at least; more if the reader's rights leave too few rows."""
+MIN_PARTITIONS = 64
+SHARE_OF_PARTITIONS = 1 / 3
+"""Partitions of the vector index that are searched, of 100,000 chunks a third (64 of 190).
+
+The nearest ten among chunks of which a reader may read 1, 4 and 17% (spread evenly) were found to .992, 1.000 and
+1.000, the nearest fifty to .968, .986 and .993, at half the CPU time of searching all."""
 
 
 class Snapshot:
@@ -45,18 +49,27 @@ class Snapshot:
         return self.settings.table, self.table.version
 
     def nearest(self, vector: np.ndarray, where: str, limit: int) -> np.ndarray:
-        """The ids of the ``limit`` · ``REFINE`` rows whose 8-bit vectors are nearest to ``vector`` (dimension,) by
+        """The ids of the ``limit`` + ``SPARE`` rows whose 8-bit vectors are nearest to ``vector`` (dimension,) by
         cosine among those that ``where`` lets through.
 
         The ``limit`` nearest are among them, and found by comparing with their full vectors. That is left to the
-        caller, who reads these rows in any case: LanceDB would read them once more to refine.
+        caller, who reads these rows in any case: LanceDB would read them once more to refine. Where the partitions
+        that are searched hold too few of a reader's rows, all are.
         """
-        query = self.dense_query(vector, where).select(["_distance"]).with_row_id(True)
-        return query.limit(limit * REFINE).to_arrow()["_rowid"].to_numpy()
+        limit += SPARE
+        trained = self.settings.vectors_trained
+        few = max(MIN_PARTITIONS, int(SHARE_OF_PARTITIONS * vector_partitions(trained))) if trained else None
+        found = self._nearest(vector, where, limit, few)
+        return found if few is None or len(found) == limit else self._nearest(vector, where, limit)
 
-    def dense_query(self, vector: np.ndarray, where: str) -> Any:
+    def _nearest(self, vector: np.ndarray, where: str, limit: int, partitions: int | None = None) -> np.ndarray:
+        query = self.dense_query(vector, where, partitions).select(["_distance"]).with_row_id(True)
+        return query.limit(limit).to_arrow()["_rowid"].to_numpy()
+
+    def dense_query(self, vector: np.ndarray, where: str, partitions: int | None = None) -> Any:
+        """``partitions``: how many are searched, the nearest ones; by default all."""
         query = self.table.search(vector, vector_column_name="vector").distance_type("cosine")
-        query = query.minimum_nprobes(MIN_PARTITIONS).maximum_nprobes(0)
+        query = query.minimum_nprobes(partitions or MIN_PARTITIONS).maximum_nprobes(partitions or 0)
         return query.where(where, prefilter=True)
 
     def lexical(self, stems: str, where: str, limit: int) -> tuple[np.ndarray, np.ndarray]:

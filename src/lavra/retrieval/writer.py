@@ -44,8 +44,10 @@ OLD_VERSIONS = timedelta(minutes=10)
 VECTOR_INDEX_ROWS = 8_000
 """From here on a vector index finds faster than comparing every vector (``benchmarks/search_latency.py``)."""
 
-RETRAIN = 4
-"""The vector index is trained anew when the table has grown this many times: its partitions became too large."""
+RETRAIN = 2.0
+RETRAIN_AT_REST = 1.2
+"""The vector index is trained anew when the table has grown this many times, the second one at the end of an update:
+rows that came later lie in lists of their own, of which each is compared with all questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +155,16 @@ class Writer:
             small = table.stats()["fragment_stats"]["num_small_fragments"]
             if unindexed >= UNINDEXED_ROWS or small >= SMALL_FRAGMENTS or (thoroughly and (unindexed or small > 1)):
                 table.optimize(cleanup_older_than=OLD_VERSIONS)
-            trained = self._train(table, settings)
+            trained = self._train(table, settings, RETRAIN_AT_REST if thoroughly else RETRAIN)
             if trained != settings:
                 write_settings(self.root, trained)
 
-    def _train(self, table: Table, settings: IndexSettings) -> IndexSettings:
+    def _train(self, table: Table, settings: IndexSettings, growth: float = RETRAIN) -> IndexSettings:
         """Give a table that has outgrown comparing vectors one by one, or its partitions, a new vector index."""
         rows = table.count_rows()
-        if rows < max(VECTOR_INDEX_ROWS, RETRAIN * settings.vectors_trained):
+        if rows < max(VECTOR_INDEX_ROWS, growth * settings.vectors_trained):
             return settings
-        create_vector_index(table)
+        create_vector_index(table, rows)
         return replace(settings, vectors_trained=rows)
 
     def _create_table(self, settings: IndexSettings, batches: Any = None) -> None:
