@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lavra.errors import LavraError
 from lavra.inference.embedder import Embedder, batches, read_recipe
+from lavra.model import quick_encoder
 from lavra.model.hub import ResolvedModel, resolve
 
 TEXTS = [
@@ -50,6 +51,21 @@ def test_vectors_are_those_of_sentence_transformers(
     assert found.shape == (len(TEXTS), 384)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     assert (found * expected).sum(1).min() >= cosine
+
+
+def test_many_documents_are_read_quickly_and_alike(
+    minilm: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(quick_encoder, "products_are_faster", lambda device, dtype: True)
+    embedder = Embedder.load("minilm-l6", dtype=torch.bfloat16)
+    few = embedder.documents(TEXTS)
+    assert "_quick" not in vars(embedder)  # not loaded for so few
+    monkeypatch.setattr("lavra.inference.embedder.MANY_TOKENS", 1)
+    many, asked = embedder.documents(TEXTS), embedder.queries(TEXTS)
+    assert embedder._quick is not None
+    assert (many * expected).sum(1).min() >= 0.9995
+    assert np.array_equal(asked, few)  # questions are not read so: they are few, and wait for their answer
 
 
 def test_a_text_has_one_vector_whatever_it_is_batched_with(minilm: Path) -> None:

@@ -1,0 +1,152 @@
+"""BERT's kind of encoder for many texts on a CPU: what lies between its matrix products in one pass each.
+
+On a chip without AMX the products run at its limit, and an eager pass over short texts spends a quarter of its time
+between them: a softmax that reads scores several times, a sum and then a norm, copies for heads. Here these are loops
+over registers (``register_kernels.py``, compiled by numba): 128-token texts through MiniLM are
+embedded 1.15 to 1.2 times as fast (``benchmarks/embedding.py``). The same weights and formulas; sums that PyTorch
+rounds to bf16 stay in float32, so results are a little nearer to float32's.
+
+An option: where numba is absent, or a model or chip is another, the model itself does the work.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lavra.model.base import Model
+from lavra.model.config import ModelConfig
+from lavra.model.kernels import products_are_faster
+from lavra.model.transformer import Transformer
+
+LONGEST = 1024
+"""Tokens of a text; longer ones need attention in tiles."""
+_MOST_SCORES = 3 << 18
+"""Attention scores at once: 4 texts of 128 tokens with 12 heads. A quarter of it costs 5% more, twice as many 1%."""
+_ROOM = 64
+"""Keys are filled up to a multiple of this: what compiled loops take at once."""
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": torch.ops.aten.gelu_,
+    "gelu_tanh": lambda x: torch.ops.aten.gelu_(x, approximate="tanh"),
+    "relu": torch.relu_,
+}
+
+
+def quick_encoder(model: Model) -> QuickEncoder | None:
+    """``model``, whose weights are shared, for quick reading; None where it cannot be had, or would not be quicker."""
+    if not (isinstance(model, Transformer) and serves(model.config) and model.dtype is torch.bfloat16):
+        return None
+    if not products_are_faster(model.device, model.dtype):  # with AMX nothing was measured
+        return None
+    try:
+        kernels = importlib.import_module("lavra.model.register_kernels")
+    except (ImportError, RuntimeError):  # numba raises the second where it finds no place for what it compiled
+        return None
+    return QuickEncoder(model, kernels)
+
+
+def serves(config: ModelConfig) -> bool:
+    """Whether a config is of the kind that is written out here: LayerNorm after each sublayer, learned positions,
+    every token sees every other, and a plain MLP."""
+    norms = config.norm == "layer" and config.norm_position == "post" and config.embedding_norm
+    sees_all = not config.causal and config.radius is None and config.sparse is None and config.relative == "none"
+    plain_heads = config.heads == config.kv_heads and config.qk_norm == "none"
+    plain_heads = plain_heads and config.attention_soft_cap is None and not config.sink_logits
+    plain_mlp = not config.gated and config.activation in _IN_PLACE and config.experts is None
+    unscaled = config.embedding_scale == 1.0 and config.residual_scale == 1.0
+    one_stack = config.encoder is None and config.image is None and config.memory is None
+    order = not config.parallel and config.first_norm and not config.final_norm and config.positions == "learned"
+    return norms and sees_all and plain_heads and plain_mlp and unscaled and one_stack and order
+
+
+class QuickEncoder:
+    """Reads token ids as the model does. Safe to use from several threads: it keeps nothing between calls."""
+
+    def __init__(self, model: Transformer, kernels: Any) -> None:
+        assert model.embedding is not None
+        assert model.position_embedding is not None
+        self._model, self._kernels = model, kernels
+        self._words, self._places = _bits(model.embedding.weight), _bits(model.position_embedding.weight)
+        kind = model.type_embedding
+        self._kind = np.zeros(model.config.width, np.float32) if kind is None else _floats(kind.weight[0])
+        self._first = _norm(model.embedding_norm)
+        self._blocks: list[Any] = list(model.blocks)
+        self._norms = [(_norm(block.attention_norm), _norm(block.mlp_norm)) for block in self._blocks]
+
+    def reads(self, ids_BT: Tensor) -> bool:
+        """Whether these ids are for this class: short enough, and in the table, for loops here check no index."""
+        config, time = self._model.config, ids_BT.shape[1]
+        short = time <= min(LONGEST, config.context_length, len(self._places) - config.position_offset)
+        return short and ids_BT.numel() > 0 and int(ids_BT.min()) >= 0 and int(ids_BT.max()) < len(self._words)
+
+    @torch.inference_mode()
+    def __call__(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Hidden states after the last norm, (B, T, C), of texts that :meth:`reads` accepts, the first ``lengths_B``
+        tokens of each. What stands at the places of padding is unspecified but finite."""
+        config, (batch, time) = self._model.config, ids_BT.shape
+        states_NC = torch.empty(batch * time, config.width, dtype=torch.bfloat16)
+        x_NC, places = _bits(states_NC), self._places[config.position_offset :]
+        self._kernels.embed(ids_BT.numpy(), self._words, places, self._kind, *self._first, x_NC)
+        keys_M, memory = np.repeat(lengths_B.numpy(), config.heads), _Memory(config, batch, time)
+        for block, (attention_norm, mlp_norm) in zip(self._blocks, self._norms, strict=True):
+            mixed_NC = self._attend(block, states_NC, keys_M, memory)
+            self._kernels.add_and_normalise(x_NC, _bits(block.attention.output(mixed_NC)), *attention_norm)
+            hidden_NF = _IN_PLACE[config.activation](block.mlp.up(states_NC))
+            self._kernels.add_and_normalise(x_NC, _bits(block.mlp.down(hidden_NF)), *mlp_norm)
+        return states_NC.view(batch, time, -1)
+
+    def _attend(self, block: Any, states_NC: Tensor, keys_M: np.ndarray, memory: _Memory) -> Tensor:
+        """What attention's output projection reads, (N, H · D); a few texts at a time, which stay in the cache."""
+        kernels, scale = self._kernels, block.attention.scale
+        qkv_BTMHD = _bits(block.attention.qkv(states_NC).view(memory.joined))
+        heads, mixed_BTHD = qkv_BTMHD.shape[3], _bits(memory.mixed)
+        for start in range(0, len(qkv_BTMHD), memory.texts):
+            qkv = qkv_BTMHD[start : start + memory.texts]
+            q, k, v, inverse = (x[: len(qkv)] for x in (memory.q, memory.k, memory.v, memory.inverse))
+            kernels.split(qkv, _bits(q), _bits(k), _bits(v))
+            q_MTD, k_MDU, v_MUD = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), v.flatten(0, 1)
+            keys, inverse_MT = keys_M[start * heads :], inverse.flatten(0, 1).numpy()
+            for first in range(0, len(q_MTD), len(memory.scores)):
+                some = slice(first, first + len(memory.scores))
+                scores = memory.scores[: len(q_MTD) - first]
+                torch.bmm(q_MTD[some], k_MDU[some], out=scores)
+                kernels.weigh(_bits(scores), keys[some], scale, inverse_MT[some])
+                torch.bmm(scores, v_MUD[some], out=q_MTD[some])  # its queries have been read
+            kernels.merge(_bits(q), inverse.numpy(), mixed_BTHD[start : start + len(qkv)])
+        return memory.mixed.view(len(states_NC), -1)
+
+
+class _Memory:
+    """What all layers of a pass use in turn: U ≥ T keys, of which the last are zeros."""
+
+    def __init__(self, config: ModelConfig, batch: int, time: int) -> None:
+        heads, width = config.heads, config.head_width
+        room = -(-time // _ROOM) * _ROOM
+        self.joined = batch, time, 3, heads, width
+        self.texts = texts = min(batch, max(1, _MOST_SCORES // (heads * time * room)))
+        at_once = min(texts * heads, max(1, _MOST_SCORES // (time * room)))
+        self.scores = torch.empty(at_once, time, room, dtype=torch.bfloat16)
+        self.q = torch.empty(texts, heads, time, width, dtype=torch.bfloat16)
+        self.k, self.v = torch.zeros(2, texts, heads, room, width, dtype=torch.bfloat16)
+        self.inverse = torch.empty(texts, heads, time)
+        self.mixed = torch.empty(batch, time, heads, width, dtype=torch.bfloat16)
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    """A bf16 tensor's memory."""
+    return x.detach().view(torch.uint16).numpy()
+
+
+def _floats(x: Tensor) -> np.ndarray:
+    return x.detach().float().numpy()
+
+
+def _norm(norm: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """A LayerNorm's weight, bias and epsilon."""
+    weight = _floats(norm.weight)
+    return weight, np.zeros_like(weight) if norm.bias is None else _floats(norm.bias), norm.eps
