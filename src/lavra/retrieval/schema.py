@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 VERSION = 2
 """Raised when rows of the same document would come out differently; rows of another version are made again."""
 
+PARTITION_ROWS = 512
+"""Vectors in one list of the vector index: few enough that most lists need not be looked at."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = {"lance-encoding:compression": "none"}
 
@@ -87,7 +90,7 @@ def create_indexes(table: Table) -> None:
     table.create_index("document_id", config=BTree())
 
 
-def create_vector_index(table: Table, rows: int) -> None:
+def create_vector_index(table: Table) -> None:
     """An index over the vectors: inverted lists of 8-bit scalar-quantised vectors (IVF_SQ).
 
     Chosen over IVF_PQ, IVF_HNSW_SQ and IVF_RQ by measuring all four at 100,000 chunks behind a role filter
@@ -95,12 +98,8 @@ def create_vector_index(table: Table, rows: int) -> None:
     """
     from lancedb.index import IvfSq
 
-    table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=vector_partitions(rows)))
-
-
-def vector_partitions(rows: int) -> int:
-    """Into how many lists the vectors of so many rows are put: many enough that most need not be looked at."""
-    return max(1, round(0.6 * rows**0.5))
+    # The size and not the number: to lists smaller than a quarter of the size in use maintenance puts an end.
+    table.create_index("vector", config=IvfSq(distance_type="cosine", target_partition_size=PARTITION_ROWS))
 
 
 def fingerprint(document: Document, settings: ChunkSettings) -> str:

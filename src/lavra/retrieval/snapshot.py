@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lavra.errors import LavraError
 from lavra.retrieval.record import Record
-from lavra.retrieval.schema import in_list, vector_partitions
+from lavra.retrieval.schema import PARTITION_ROWS, in_list
 from lavra.retrieval.settings import read_settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Measured on E5 vectors, of the nearest fifty are found .98 without these and all
 
 MIN_PARTITIONS = 64
 SHARE_OF_PARTITIONS = 1 / 3
-"""Partitions of the vector index that are searched, of 100,000 chunks a third (64 of 190).
+"""Partitions of the vector index that are searched, of 100,000 chunks a third (64 of 195).
 
 The nearest ten among chunks of which a reader may read 1, 4 and 17% (spread evenly) were found to .992, 1.000 and
 1.000, the nearest fifty to .968, .986 and .993, at half the CPU time of searching all."""
@@ -58,7 +58,7 @@ class Snapshot:
         """
         limit += SPARE
         trained = self.settings.vectors_trained
-        few = max(MIN_PARTITIONS, int(SHARE_OF_PARTITIONS * vector_partitions(trained))) if trained else None
+        few = max(MIN_PARTITIONS, int(SHARE_OF_PARTITIONS * trained / PARTITION_ROWS)) if trained else None
         found = self._nearest(vector, where, limit, few)
         return found if few is None or len(found) == limit else self._nearest(vector, where, limit)
 
