@@ -131,6 +131,12 @@ def test_a_taken_port_gives_the_next_one() -> None:
         assert taken.getsockname()[1] < other.getsockname()[1] <= taken.getsockname()[1] + 20
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_what_is_no_port_is_refused_in_one_sentence(port: int) -> None:
+    with pytest.raises(LavraError, match=f"^{port} is no port: give --port a number from 1 to 65535"):
+        bind("127.0.0.1", port)
+
+
 def test_an_address_of_another_machine_is_refused_in_one_sentence() -> None:
     with pytest.raises(LavraError, match=r"no address '203\.0\.113\.5'"):
         bind("203.0.113.5", 0)

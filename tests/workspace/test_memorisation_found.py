@@ -324,7 +324,7 @@ def test_the_documents_that_hold_a_passage_are_named(house: Workspace) -> None:
     assert len(found) == 1
 
 
-def test_traps_from_the_command_line(house: Workspace, tmp_path: Path) -> None:
+def test_traps_from_the_command_line(house: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lavra.cli.commands import app
 
     cli, path = CliRunner(), tmp_path / "own.json"
@@ -340,6 +340,11 @@ def test_traps_from_the_command_line(house: Workspace, tmp_path: Path) -> None:
     checked = cli.invoke(app, ["traps", "check", str(path), "-w", str(house.root)])
     assert "The seal is whole." in checked.output
     assert "has carried this seal since" in checked.output
+    monkeypatch.chdir(tmp_path)
+    apart = cli.invoke(app, ["traps", "check", str(path)])  # where no model is trained
+    assert apart.exit_code == 0
+    assert checked.output.startswith(apart.output)
+    assert apart.output.endswith("The seal is whole.\n")
     asked = cli.invoke(app, ["memorisation", "--sources", pages()[3][:300], "-w", str(house.root)])
     assert asked.exit_code == 0, asked.output
     assert "pages/03.txt" in asked.output

@@ -115,9 +115,15 @@ def check(register: RegisterArgument, workspace: DirectoryOption = None) -> None
         ("repetitions", "pairs of traps", "pairs of canaries", "copies put in"),
         [[f"{number:,}" for number in row] for row in levels(found)],
     )
-    for artifact in corpora_with(open_workspace(workspace), found):
-        print(f"{artifact.id} has carried this seal since {artifact.manifest.made}.")
+    try:
+        here = open_workspace(workspace)
+    except LavraError:
+        if workspace is not None:
+            raise
+        here = None  # a register is kept apart from where models are trained
     print("The seal is whole.")
+    for artifact in corpora_with(here, found) if here else ():
+        print(f"{artifact.id} has carried this seal since {artifact.manifest.made}.")
     if open_to_others(register):
         print(f"Others may read it: chmod 600 {register}")
 

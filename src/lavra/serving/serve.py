@@ -26,6 +26,8 @@ log = logging.getLogger("lavra.serving")
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket on ``port`` or the next free one. Raises ``LavraError`` where there is none."""
+    if not 0 <= port < 65536:
+        raise LavraError(f"{port} is no port: give --port a number from 1 to 65535, or 0 for any that is free.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     last = min(port + TRIES, 65536) if port else 1
     for candidate in range(port, last):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lavra.corpus.labels.entry import Entry, Kind
-from lavra.corpus.labels.reading import LeftOut
+from lavra.corpus.labels.reading import LeftRow
 from lavra.errors import LavraError
 
 LEFT = "left_out.jsonl"
@@ -90,7 +90,7 @@ class Account:
         return "\n".join(lines) + "\n"
 
 
-def make_account(kind: Kind, rows: int, entries: Sequence[Entry], left: Sequence[LeftOut], **more: Any) -> Account:
+def make_account(kind: Kind, rows: int, entries: Sequence[Entry], left: Sequence[LeftRow], **more: Any) -> Account:
     """What is counted of the entries that stay and of what does not."""
     reasons: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
     for one in left:
@@ -140,7 +140,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "/")
 
 
-def write_account(account: Account, left: Sequence[LeftOut], out: Path) -> None:
+def write_account(account: Account, left: Sequence[LeftRow], out: Path) -> None:
     """``report.json``, ``report.md``, ``report.html`` and ``left_out.jsonl`` into ``out``."""
     from lavra.corpus.labels.page import page
 

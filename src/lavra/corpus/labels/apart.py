@@ -14,7 +14,7 @@ from lavra.corpus.examples.example import Problem
 from lavra.corpus.examples.formats import Refused
 from lavra.corpus.examples.rows import rows
 from lavra.corpus.labels.entry import Entry, plain, read_entries
-from lavra.corpus.labels.reading import LeftOut, kind_of, to_entries
+from lavra.corpus.labels.reading import LeftRow, kind_of, to_entries
 from lavra.corpus.labels.repeats import alike
 from lavra.corpus.labels.settings import Taking
 from lavra.corpus.preferences import Unusable
@@ -50,7 +50,7 @@ def _asked(place: Path, settings: Taking) -> list[str]:
 
 def drop_tested(
     entries: Sequence[Entry], tests: Mapping[str, Sequence[str]], settings: Taking
-) -> tuple[list[Entry], list[LeftOut]]:
+) -> tuple[list[Entry], list[LeftRow]]:
     """The entries that no test holds; and the others, with the item."""
     if not tests or not entries:
         return list(entries), []
@@ -68,7 +68,7 @@ def drop_tested(
             why.setdefault(row, (f"it asks nearly what a test asks ({value:.0%})", items[item - len(entries)][0]))
     for row, name in _sharing(entries, tests, settings).items():
         why.setdefault(row, (f"it shares {settings.overlap} words in a row with an item of a test", name))
-    left = [LeftOut(entries[row].origin, "test", said, name) for row, (said, name) in sorted(why.items())]
+    left = [LeftRow(entries[row].origin, "test", said, name) for row, (said, name) in sorted(why.items())]
     return [entry for row, entry in enumerate(entries) if row not in why], left
 
 

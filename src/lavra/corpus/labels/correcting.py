@@ -8,13 +8,13 @@ from pathlib import Path
 
 from lavra.corpus.labels.account import Account, make_account, write_account
 from lavra.corpus.labels.entry import Entry, write_entries
-from lavra.corpus.labels.reading import LeftOut
+from lavra.corpus.labels.reading import LeftRow
 from lavra.corpus.labels.suggestions import Applied
 
 
 def correct(applied: Applied, entries: Sequence[Entry], before: Account, out: Path) -> Account:
     """The corrected set into ``out``: ``examples.jsonl``, what a person dropped in ``left_out.jsonl``, the report."""
-    left = [LeftOut(entries[row].origin, "decision", "a person decided so") for row in applied.dropped]
+    left = [LeftRow(entries[row].origin, "decision", "a person decided so") for row in applied.dropped]
     account = make_account(
         before.kind, len(entries), applied.entries, left, files=before.files, between={}, personal=before.personal,
         personal_done=before.personal_done,

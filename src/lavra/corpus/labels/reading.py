@@ -29,7 +29,7 @@ _UNKNOWN = "its fields are of no kind that is known (instructions, preferences, 
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftRow:
     """A row that is not kept: by which ``stage``, ``why``, and the row that stands for it, where one does."""
 
     origin: str
@@ -57,7 +57,7 @@ class Read:
 
     kind: Kind
     entries: list[Entry] = field(default_factory=list)
-    left: list[LeftOut] = field(default_factory=list)
+    left: list[LeftRow] = field(default_factory=list)
     files: list[FileRead] = field(default_factory=list)
 
 
@@ -67,9 +67,9 @@ def read_set(paths: Sequence[Path], settings: Taking) -> Read:
     Raises LavraError for a file that cannot be read, or where there is no entry at all, naming the first reason.
     """
     names = names_of(paths)
-    read = Read(
-        settings.kind or _kind_of_set([row for path in paths for row in islice(_rows(path), _LOOKED_AT)], settings)
-    )
+    first = [row for path in paths for row in islice(_rows(path), _LOOKED_AT)]
+    _require_columns(first, settings)
+    read = Read(settings.kind or _kind_of_set(first, settings))
     for path in paths:
         before, count, formats = len(read.entries), 0, Counter[str]()
         for row in _rows(path):
@@ -77,12 +77,12 @@ def read_set(paths: Sequence[Path], settings: Taking) -> Read:
             where = row.source if isinstance(row, Problem) else row[0]
             origin = names[path] + where.removeprefix(str(path))
             if isinstance(row, Problem):
-                read.left.append(LeftOut(origin, "row", row.what))
+                read.left.append(LeftRow(origin, "row", row.what))
                 continue
             try:
                 made, form = to_entries(row[1], read.kind, origin, settings)
             except (Refused, Unusable) as refused:
-                read.left.append(LeftOut(origin, "row", str(refused)))
+                read.left.append(LeftRow(origin, "row", str(refused)))
                 continue
             formats[form] += len(made)
             read.entries += made
@@ -124,6 +124,15 @@ def _columns(own: str | None, usual: Sequence[str]) -> Sequence[str]:
     return (own.casefold(),) if own else usual
 
 
+def _require_columns(found: Sequence[Any], settings: Taking) -> None:
+    """Raises LavraError for a column that is named and that no row has."""
+    rows = [row[1] for row in found if not isinstance(row, Problem)]
+    there = list(dict.fromkeys(str(name) for row in rows for name in row))
+    for option, column in (("text", settings.text), ("label", settings.label)):
+        if there and column and column.casefold() not in {name.strip().casefold() for name in there}:
+            raise LavraError(f"--{option} {column} is no column: there are {', '.join(there[:12])}.")
+
+
 def _kind_of_set(found: Sequence[Any], settings: Taking) -> Kind:
     """That of most rows."""
     if settings.text or settings.label or settings.many:
@@ -131,12 +140,11 @@ def _kind_of_set(found: Sequence[Any], settings: Taking) -> Kind:
     counts = Counter(kind_of(row[1], settings) for row in found if not isinstance(row, Problem))
     del counts[None]
     if not counts:
-        problem = next((row for row in found if isinstance(row, Problem)), None)
         names = next((", ".join(map(str, list(row[1])[:6])) for row in found if not isinstance(row, Problem)), "")
-        why = str(problem) if problem and not names else f"no row is of a kind that is known; the fields are {names}"
+        why = f"no row is of a kind that is known; the fields are {names}" if names else "there is no row"
         raise LavraError(
-            f"{why or 'there is no row'}: write messages, prompt and completion, chosen and rejected, text and "
-            "label, or anchor and positive."
+            f"{found[0] if found and not names else why}: write messages, prompt and completion, chosen and rejected, "
+            "text and label, or anchor and positive."
         )
     return max(KINDS, key=lambda kind: counts[kind])
 
@@ -222,7 +230,7 @@ def _with_or_without_scores(read: Read) -> None:
         return
     wanted = 2 * scored >= len(read.entries)
     why = "it has no score where most rows have one" if wanted else "it has a score where most rows have none"
-    read.left += [LeftOut(e.origin, "row", why) for e in read.entries if ("score" in e.row) != wanted]
+    read.left += [LeftRow(e.origin, "row", why) for e in read.entries if ("score" in e.row) != wanted]
     read.entries = [entry for entry in read.entries if ("score" in entry.row) == wanted]
 
 

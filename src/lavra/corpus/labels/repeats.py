@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lavra.corpus.labels.entry import Entry, Kind, plain
-from lavra.corpus.labels.reading import LeftOut
+from lavra.corpus.labels.reading import LeftRow
 from lavra.corpus.labels.settings import Taking
 from lavra.errors import LavraError
 
@@ -28,7 +28,7 @@ _WORDS_OF_SHORT = 8
 Pairs = NDArray[np.int64]
 
 
-def drop_exact(entries: Sequence[Entry], kind: Kind) -> tuple[list[Entry], list[LeftOut]]:
+def drop_exact(entries: Sequence[Entry], kind: Kind) -> tuple[list[Entry], list[LeftRow]]:
     """The entries that say something for the first time and contradict no other; and the others.
 
     Of answers to one instruction the first stays, as where a model is tuned; of labels and preferences that contradict
@@ -40,23 +40,23 @@ def drop_exact(entries: Sequence[Entry], kind: Kind) -> tuple[list[Entry], list[
     for entry in entries:
         said[entry.keys[0]].add(entry.keys[1])
     kept: list[Entry] = []
-    left: list[LeftOut] = []
+    left: list[LeftRow] = []
     for entry in entries:
         subject, answer = entry.keys
         if (subject, answer) in seen:
-            left.append(LeftOut(entry.origin, "exact", "it repeats another row", seen[subject, answer].origin))
+            left.append(LeftRow(entry.origin, "exact", "it repeats another row", seen[subject, answer].origin))
             continue
         seen[subject, answer] = entry
         if len(said[subject]) == 1:
             kept.append(entry)
         elif kind == "instructions":
             if subject in first:
-                left.append(LeftOut(entry.origin, "contradiction", _OTHERWISE, first[subject].origin))
+                left.append(LeftRow(entry.origin, "contradiction", _OTHERWISE, first[subject].origin))
             else:
                 kept.append(first.setdefault(subject, entry))
         else:
             other = first.setdefault(subject, entry)
-            left.append(LeftOut(entry.origin, "contradiction", _BOTH[kind], "" if other is entry else other.origin))
+            left.append(LeftRow(entry.origin, "contradiction", _BOTH[kind], "" if other is entry else other.origin))
     return kept, left
 
 
@@ -68,7 +68,7 @@ _BOTH = {
 }
 
 
-def drop_near(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftOut]]:
+def drop_near(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftRow]]:
     """The entries that are not nearly the same as an earlier one; and the others."""
     from lavra.corpus.duplicates.clusters import components
 
@@ -96,7 +96,7 @@ def drop_near(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], 
         value = known.get((first, row))
         how = f"{value:.0%}" if value is not None else "by way of others"
         left.append(
-            LeftOut(entry.origin, "near", f"it is nearly the same as another row ({how})", entries[first].origin)
+            LeftRow(entry.origin, "near", f"it is nearly the same as another row ({how})", entries[first].origin)
         )
     return kept, left
 
@@ -175,7 +175,7 @@ def require(what: str, *modules: str) -> None:
             raise LavraError(f"{what} needs {error.name}: install it with  pip install 'lavra[corpus]'.") from None
 
 
-def matrix_of(files: Sequence[str], left: Sequence[LeftOut]) -> dict[str, dict[str, int]]:
+def matrix_of(files: Sequence[str], left: Sequence[LeftRow]) -> dict[str, dict[str, int]]:
     """How many rows of each file repeat a row of each: ``{file: {file: rows}}``."""
     found: dict[str, dict[str, int]] = {name: {} for name in files}
     for one in left:

@@ -82,7 +82,8 @@ def read_decisions(path: Path) -> list[Suggestion]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise LavraError(f"{path} cannot be read ({error}): give the file of `lavra examples check`.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise LavraError(f"{path} cannot be read ({why}): give the file of `lavra examples check`.") from error
     first = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     if missing := [name for name in ("row", "id", "suggested", "do") if name not in (reader.fieldnames or ())]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lavra.corpus.labels.account import Account, make_account, write_account
 from lavra.corpus.labels.apart import drop_tested, read_tests
 from lavra.corpus.labels.entry import Entry, write_entries
-from lavra.corpus.labels.reading import LeftOut, read_set, replaced, strings
+from lavra.corpus.labels.reading import LeftRow, read_set, replaced, strings
 from lavra.corpus.labels.repeats import drop_exact, drop_near, matrix_of, require
 from lavra.corpus.labels.settings import Taking
 from lavra.errors import LavraError
@@ -60,11 +60,11 @@ def take_in(paths: Sequence[Path], out: Path, settings: Taking, *, tests: Mappin
     return account
 
 
-def _allowed(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftOut]]:
+def _allowed(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftRow]]:
     """What the policy lets a model be trained on."""
     kept = [entry for entry in entries if settings.may_train(entry.licence)]
     left = [
-        LeftOut(
+        LeftRow(
             entry.origin,
             "licence",
             f"its licence, {entry.licence}, is not one that may be trained on"
@@ -77,7 +77,7 @@ def _allowed(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], l
     return kept, left
 
 
-def _without_personal(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftOut], Counter[str]]:
+def _without_personal(entries: Sequence[Entry], settings: Taking) -> tuple[list[Entry], list[LeftRow], Counter[str]]:
     """Personal data replaced or only counted; or entries with any left out."""
     require("finding personal data", "phonenumbers", "stdnum")
     import pyarrow as pa
@@ -101,7 +101,7 @@ def _without_personal(entries: Sequence[Entry], settings: Taking) -> tuple[list[
     if settings.personal == "report" or not hit:
         return list(entries), [], counts
     if settings.personal == "drop":
-        left = [LeftOut(entries[row].origin, "personal", "it holds personal data") for row in sorted(hit)]
+        left = [LeftRow(entries[row].origin, "personal", "it holds personal data") for row in sorted(hit)]
         return [entry for row, entry in enumerate(entries) if row not in hit], left, counts
     made, at = [], 0
     for row, entry in enumerate(entries):
