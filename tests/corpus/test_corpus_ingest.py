@@ -14,7 +14,8 @@ import pytest
 
 from lavra.corpus.document import Document
 from lavra.corpus.ingest import add_documents, build_corpus, forget_document, load_document, load_documents
-from lavra.corpus.reading import Reached, read_paths
+from lavra.corpus.reached import Reached
+from lavra.corpus.reading import read_paths
 from lavra.corpus.report import load_report
 from lavra.corpus.settings import ReadSettings
 from lavra.errors import LavraError

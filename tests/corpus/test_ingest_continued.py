@@ -15,7 +15,7 @@ from dump_files import PARAGRAPH, http, page, warc
 from lavra.corpus import continuing
 from lavra.corpus.document import Document
 from lavra.corpus.ingest import build_corpus
-from lavra.corpus.reading import Reached
+from lavra.corpus.reached import Reached
 from lavra.corpus.settings import ReadSettings
 
 SCRIPT = """

@@ -11,7 +11,8 @@ from pathlib import Path
 from lavra.corpus.continuing import Stretches
 from lavra.corpus.document import Document
 from lavra.corpus.left_out import load_left_out
-from lavra.corpus.reading import Progress, Root, label_roots, read_roots
+from lavra.corpus.reached import Progress
+from lavra.corpus.reading import Root, label_roots, read_roots
 from lavra.corpus.report import IngestReport, load_report, write_report
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.storage import FILE_NAME, CorpusWriter, load_document, load_documents, load_rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from lavra.corpus.opening import open_file
 from lavra.corpus.packing import BZIP2_BLOCK, packing
 from lavra.corpus.parts import Unreadable
 from lavra.corpus.pool import Answer, Pool
+from lavra.corpus.reached import Progress, Told, size_of
 from lavra.corpus.remembering import Remembered
 from lavra.corpus.settings import ReadSettings
 from lavra.corpus.sources import FILE_NAME, Sources
@@ -32,28 +33,9 @@ from lavra.corpus.streaming import stream_file
 from lavra.corpus.walking import Found, Skipped, os_skipped, safe_name, walk
 from lavra.errors import LavraError
 
-__all__ = ["Reached", "Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]
+__all__ = ["Root", "Skipped", "label_roots", "read_bytes", "read_paths", "read_roots"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far a reading is: files and bytes that are done, of all that there are; documents; the file at hand.
-
-    ``label`` is empty when all is read. Of a file of records ``bytes`` has what was read of it, as it lies on the disk.
-    """
-
-    files: int
-    all_files: int
-    bytes: int
-    all_bytes: int
-    documents: int
-    label: str
-
-
-Progress = Callable[[Reached], None]
-
-_TOLD = 1_000_000
-"""Bytes of a file of records after which it is told again how far the reading is."""
 _LIGHT_BYTES = 4_000_000
 """Above this a text format goes to a worker too: its time is bounded there and other files need not wait."""
 _WINDOW = 256
@@ -138,7 +120,7 @@ def read_roots(
     """
     place = place or Place()
     passed, records = place.entries, place.records
-    told = _Told(progress, documents)
+    told = Told(progress, documents)
     if progress is not None:
         told.count(entry for root in roots for entry in walk(root.path, root.label, settings, Counter()))
     done = 0
@@ -162,49 +144,6 @@ def read_roots(
                 done += 1
                 place.entries, place.records, place.source = done, 0, ""
     told.end()
-
-
-class _Told:
-    """What is told about a reading, if anybody listens."""
-
-    def __init__(self, progress: Progress | None, documents: int) -> None:
-        self.documents = documents
-        self._progress = progress
-        self._files = self._all_files = self._bytes = self._all_bytes = 0
-        self._at = self._size = 0
-        self._label = ""
-
-    def count(self, entries: Iterable[Found | Skipped]) -> None:
-        for entry in entries:
-            self._all_files += 1
-            self._all_bytes += _size(entry)
-
-    def begin(self, label: str, size: int) -> None:
-        """The file before it, if any, is done."""
-        self._files += self._label != ""
-        self._bytes += self._size
-        self._at, self._size, self._label = 0, size, label
-
-    def within(self, at: int) -> None:
-        """``at``: where in the file at hand the reading is."""
-        if at - self._at >= _TOLD:
-            self._at = min(at, self._size)
-            self.now()
-
-    def end(self) -> None:
-        self.begin("", 0)
-        self.now()
-
-    def now(self) -> None:
-        if self._progress is not None:
-            # A folder may grow while it is read.
-            files = max(self._all_files, self._files + (self._label != ""))
-            done, size = self._bytes + self._at, max(self._all_bytes, self._bytes + self._size)
-            self._progress(Reached(self._files, files, done, size, self.documents, self._label))
-
-
-def _size(entry: Found | Skipped) -> int:
-    return entry.size if isinstance(entry, Found) else 0
 
 
 def read_bytes(
@@ -237,9 +176,9 @@ def _in_order(root: Root, settings: ReadSettings, ignored: Counter[str], pool: P
     in_flight = size = 0
     for number, entry in enumerate(walk(root.path, root.label, settings, ignored)):
         if number < passed:
-            yield _Task(entry, None, _size(entry))
+            yield _Task(entry, None, size_of(entry))
             continue
-        task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None, _size(entry))
+        task = _Task(entry, Assembly(entry, sources, settings) if isinstance(entry, Found) else None, size_of(entry))
         if isinstance(entry, Found):
             sources.check(entry.path)
             task.begin(pool, settings)

@@ -17,7 +17,7 @@ from lavra.workspace.workspace import Ingested, Progress, Workspace
 
 if TYPE_CHECKING:
     from lavra.corpus.ingest import IngestReport
-    from lavra.corpus.reading import Reached
+    from lavra.corpus.reached import Reached
 
 UNFINISHED = "ingesting"
 """Where an ingest keeps what it has read, until it is finished."""
