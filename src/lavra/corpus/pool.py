@@ -88,7 +88,7 @@ class Pool:
         return Answer(answer["kind"], answer["bytes"], answer["sha256"], documents)
 
     def stream(
-        self, kind: str, path: Path, within: Callable[[int], None]
+        self, kind: str, path: Path, within: Callable[[int], None] = lambda at: None
     ) -> Iterator[tuple[Parts | BadRecord, int, str]]:
         """The records of a file of many, read in a worker one after the other: see `readers.stream_records`.
 
