@@ -71,15 +71,16 @@ def find_candidates(
     import numpy as np
 
     scored_ids, scores = snapshot.lexical(stems, where, SCORED)
-    lexical_ids = scored_ids[:depth]
-    near_ids = snapshot.nearest(vector, where, depth)
-    ids = np.concatenate([lexical_ids, near_ids[~np.isin(near_ids, lexical_ids)]])
+    lexical_ids = scored_ids[:depth].tolist()
+    near_ids = snapshot.nearest(vector, where, depth).tolist()
+    ids = list(dict.fromkeys(lexical_ids + near_ids))
     records, vectors = snapshot.rows(ids)
     cosine = vectors @ vector
     sentence = best_cosines([record.sentences for record in records], vector, cosine)
 
     # The rows that a search found, as places among ``ids``.
-    near = np.flatnonzero(np.isin(ids, near_ids))
+    place_of = {row_id: place for place, row_id in enumerate(ids)}
+    near = np.array(sorted(place_of[row_id] for row_id in near_ids), dtype=int)
     dense = near[np.argsort(-cosine[near], kind="stable")[:depth]].tolist()
     dense_rank = {place: rank for rank, place in enumerate(dense, 1)}
     found = list(range(len(lexical_ids))) + [place for place in dense if place >= len(lexical_ids)]
@@ -87,13 +88,14 @@ def find_candidates(
     bm25 = dict(zip(scored_ids.tolist(), scores.tolist(), strict=True))
     if len(scored_ids) == SCORED:
         asked = set(stems.split())
-        sharing = [p for p in found if ids[p].item() not in bm25 and not asked.isdisjoint(records[p].analysed.split())]
-        bm25 |= snapshot.bm25(stems, ids[sharing].tolist())
+        unscored = [place for place in found if ids[place] not in bm25]
+        sharing = [place for place in unscored if not asked.isdisjoint(records[place].analysed.split())]
+        bm25 |= snapshot.bm25(stems, [ids[place] for place in sharing])
 
     return [
         Candidate(
             record=records[place],
-            bm25=bm25.get(ids[place].item(), 0.0),
+            bm25=bm25.get(ids[place], 0.0),
             cosine=cosine[place].item(),
             sentence=sentence[place].item(),
             lexical_rank=place + 1 if place < len(lexical_ids) else None,

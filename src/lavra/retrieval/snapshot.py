@@ -108,17 +108,17 @@ class Snapshot:
             query = query.where(where)
         return query.select(list(columns)).to_arrow()
 
-    def rows(self, row_ids: np.ndarray) -> tuple[list[Record], np.ndarray]:
+    def rows(self, row_ids: Sequence[int]) -> tuple[list[Record], np.ndarray]:
         """The rows (N,) that a search of this snapshot found, in the order given, and their vectors (N, dimension)."""
         import numpy as np
 
-        if not len(row_ids):
+        if not row_ids:
             return [], np.zeros((0, self.settings.dimension), np.float32)
-        query = self.table.take_row_ids(row_ids.tolist()).select(["record", "vector"]).with_row_id()
+        query = self.table.take_row_ids(list(row_ids)).select(["record", "vector"]).with_row_id()
         found = query.to_arrow()
         given = found["_rowid"].to_numpy()
         by_id = np.argsort(given)
-        order = by_id[np.searchsorted(given, row_ids, sorter=by_id)]
+        order = by_id[np.searchsorted(given, np.array(row_ids, given.dtype), sorter=by_id)]
         packed = found["record"].to_pylist()
         return [Record(packed[place]) for place in order.tolist()], matrix(found["vector"])[order]
 
