@@ -104,6 +104,16 @@ def test_weights_are_those_of_softmax_however_great_the_scores(scale: float, ker
     torch.testing.assert_close(scores.float() * inverse[..., None], expected, rtol=2**-8, atol=1e-30)
 
 
+def test_gelu_is_the_exact_one_for_every_bf16(kernels: Any) -> None:
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    every = every[every.abs() < 1e30]
+    expected = torch.nn.functional.gelu(every.double())
+    kernels.gelu(bits(every))
+    off = (every.double() - expected).abs()
+    assert (off <= expected.abs() * 2**-8 + 4.6e-5).all()
+    assert (off <= expected.abs() * 2**-8 + 3.5e-6)[expected.abs() > 1e-4].all()
+
+
 def test_one_pass_gives_what_several_operations_do(kernels: Any) -> None:
     weight, bias = 1 + normal(48).float() / 8, normal(48, scale=0.1).float()
     x, added = normal(70, 48), normal(70, 48, scale=3.0)

@@ -72,6 +72,32 @@ def _normalise(row: Any, total: Any, weight: Any, bias: Any, epsilon: Any, out: 
 
 
 @_compiled
+def gelu(x_N: Any) -> None:
+    """x becomes x · Φ(x), the exact one (Hendrycks and Gimpel 2016), in place.
+
+    erf(z / √2) / z is a polynomial in z², fitted for the least largest error of the result where z < 4.25: 3.1e-6.
+    Beyond it erf is taken for 1, which is off by 4.5e-5 at most; a bf16 rounds 4.25 by up to 1.6e-2.
+    """
+    for n in range(len(x_N)):
+        x = _wide(x_N[n])
+        z = abs(x)
+        t = x * x * _f(2 / 4.25**2) - _f(1)
+        ratio = _f(-1.69861574e-3)
+        ratio = ratio * t + _f(5.4548664e-3)
+        ratio = ratio * t - _f(9.20159929e-3)
+        ratio = ratio * t + _f(1.61904308e-2)
+        ratio = ratio * t - _f(3.0746201e-2)
+        ratio = ratio * t + _f(5.17337453e-2)
+        ratio = ratio * t - _f(7.80563543e-2)
+        ratio = ratio * t + _f(1.11306019e-1)
+        ratio = ratio * t - _f(1.61566757e-1)
+        ratio = ratio * t + _f(3.31873261e-1)
+        error_function = z * ratio
+        error_function = error_function if z < _f(4.25) else _f(1)
+        x_N[n] = _narrow(_f(0.5) * (x + z * error_function))
+
+
+@_compiled
 def embed(
     ids_BT: Any, words_VC: Any, places_TC: Any, kind_C: Any, weight_C: Any, bias_C: Any, epsilon: Any, out_NC: Any
 ) -> None:
