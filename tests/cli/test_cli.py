@@ -139,8 +139,13 @@ def test_every_file_that_is_not_read_is_named_with_a_reason(empty: Path) -> None
     (docs / "zip.pdf").write_bytes(b"PK\x05\x06" + bytes(18))
     with (docs / "huge.txt").open("wb") as file:
         file.truncate(300_000_000)
+    # Many of one kind, met first, hide none of the others.
+    (docs / "a.jsonl").write_text('{"text": "A mesma linha."}\n' * 60 + '{"id": 1}\n' * 60)
     said = lavra("ingest", "docs", cwd=empty).stdout
-    assert "1 documents" in said
+    assert "2 documents" in said
+    assert "\nNot read: 64\n" in said
+    assert "\nLeft out, for another has the same text: 59\n" in said
+    assert said.count("which is kept") == 5
     for name in ("empty.txt", "loop", "zip.pdf", "huge.txt"):
         (line,) = [line for line in said.splitlines() if f"docs/{name}:" in line]
         assert len(line.split(": ", 1)[1]) > 10

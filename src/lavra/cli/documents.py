@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,6 +16,7 @@ from lavra.cli.given import (
 )
 
 if TYPE_CHECKING:
+    from lavra.corpus.walking import Skipped
     from lavra.workspace.workspace import Ingested
 
 
@@ -80,13 +82,25 @@ def _show_ingested(done: Ingested) -> None:
         print(f"Nothing changed since the last time: {report.kept} documents in {done.artifact.id}.")
         return
     print(f"{report.kept} documents, {report.characters:,} characters, in {done.artifact.id}.")
-    if report.skipped:
-        print(f"Not read: {report.not_kept}")
-        for skipped in report.skipped[:50]:
-            print(f"  {skipped.source}: {skipped.reason}")
-        if report.not_kept > 50:
-            print(f"  … and {report.not_kept - 50} more")
+    repeated = [one for one in report.skipped if one.kind == "duplicate"]
+    # What is rare comes first: a thousand of one kind must not hide the one that matters.
+    unread = sorted(
+        (one for one in report.skipped if one.kind != "duplicate"), key=lambda one: report.dropped[one.kind]
+    )
+    copies = report.dropped.get("duplicate", 0)
+    _name_some("Not read", unread[:50], report.not_kept - copies)
+    _name_some("Left out, for another has the same text", repeated[:5], copies)
+    if report.not_kept:
         print(f"All of them, with the counts: {done.artifact.path / 'report.md'}")
+
+
+def _name_some(title: str, some: Sequence[Skipped], count: int) -> None:
+    if count:
+        print(f"{title}: {count:,}")
+        for skipped in some:
+            print(f"  {skipped.source}: {skipped.reason}")
+        if count > len(some):
+            print(f"  … and {count - len(some):,} more")
 
 
 def index(
