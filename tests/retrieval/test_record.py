@@ -24,15 +24,15 @@ def test_a_record_gives_back_the_passage(page: str | None, headings: tuple[str, 
         page=page,
         language="pt",
     )
-    sentences = bytes(range(256))  # every byte, those between two texts too
-    record = Record(pack(passage, "praz 30 dia", sentences))
+    vector, sentences = bytes(range(255, -1, -1)), bytes(range(256)) * 3  # every byte, those between two texts too
+    record = Record(pack(passage, "praz 30 dia", vector, sentences))
     assert record.passage() == passage
     assert (record.chunk_id, record.document_id, record.analysed) == ("a1b2", "d-9", "praz 30 dia")
-    assert record.sentences == sentences
+    assert (record.vector, record.sentences) == (vector, sentences)
     scored = record.passage(0.5, {"cosine": 0.9})
     assert (scored.score, scored.features) == (0.5, {"cosine": 0.9})
 
 
 def test_an_erased_sentence_is_found_in_it_by_its_bytes() -> None:
     text = "A inscrição “será” feita até o dia 8."
-    assert text.encode() in pack(Passage("c", "d", "s", "t", text, 0, len(text)), "inscr", b"")
+    assert text.encode() in pack(Passage("c", "d", "s", "t", text, 0, len(text)), "inscr", b"", b"")

@@ -163,8 +163,8 @@ def to_arrow(rows: Sequence[dict[str, Any]], vectors: np.ndarray, sentences: Seq
     schema = arrow_schema(vectors.shape[1])
     position = schema.get_field_index("vector")
     whole = [
-        {**row, "record": pack(row["passage"], row["analysed"], each)}
-        for row, each in zip(rows, sentences, strict=True)
+        {**row, "record": pack(row["passage"], row["analysed"], vector.tobytes(), each)}
+        for row, vector, each in zip(rows, vectors, sentences, strict=True)
     ]
     table = pa.Table.from_pylist(whole, schema=schema.remove(position))
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])

@@ -114,13 +114,11 @@ class Snapshot:
 
         if not row_ids:
             return [], np.zeros((0, self.settings.dimension), np.float32)
-        query = self.table.take_row_ids(list(row_ids)).select(["record", "vector"]).with_row_id()
-        found = query.to_arrow()
-        given = found["_rowid"].to_numpy()
-        by_id = np.argsort(given)
-        order = by_id[np.searchsorted(given, np.array(row_ids, given.dtype), sorter=by_id)]
-        packed = found["record"].to_pylist()
-        return [Record(packed[place]) for place in order.tolist()], matrix(found["vector"])[order]
+        found = self.table.take_row_ids(list(row_ids)).select(["record"]).with_row_id().to_arrow()
+        packed = dict(zip(found["_rowid"].to_pylist(), found["record"].to_pylist(), strict=True))
+        records = [Record(packed[row_id]) for row_id in row_ids]
+        vectors = np.frombuffer(b"".join(record.vector for record in records), np.float32)
+        return records, vectors.reshape(len(records), -1)
 
     def languages(self) -> list[str]:
         """The languages of the documents, most frequent first."""
@@ -134,9 +132,11 @@ class Snapshot:
 
     def vectors(self, document_ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
         """The vectors of these documents' chunks and of their sentences, by the digest of what was embedded."""
-        found = self.read(["said_digest", "vector", "record"], in_list("document_id", document_ids))
-        sentences = (Record(packed).sentences for packed in found["record"].to_pylist())
-        vectors = zip(matrix(found["vector"]), sentences, strict=True)
+        import numpy as np
+
+        found = self.read(["said_digest", "record"], in_list("document_id", document_ids))
+        records = map(Record, found["record"].to_pylist())
+        vectors = ((np.frombuffer(record.vector, np.float32), record.sentences) for record in records)
         return dict(zip(found["said_digest"].to_pylist(), vectors, strict=True))
 
 
