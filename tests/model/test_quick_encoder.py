@@ -16,11 +16,12 @@ from torch import Tensor
 
 from lavra.model import quick_encoder
 from lavra.model.attention import Mask
-from lavra.model.packing import pack
+from lavra.model.packing import _available, pack
 from lavra.model.quick_encoder import QuickEncoder, serves
 from lavra.model.weights import load_model
 
 pytest.importorskip("numba")
+needs_packing = pytest.mark.skipif(not _available(), reason="PyTorch has no oneDNN bf16 kernels here")
 
 LENGTHS = torch.tensor([64, 63, 1, 17, 40])
 
@@ -39,13 +40,15 @@ def normal(*shape: int, scale: float = 1.0) -> Tensor:
     return (torch.randn(*shape, generator=generator) * scale).bfloat16()
 
 
+@needs_packing
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "distilbert"])
-@pytest.mark.parametrize("scores_at_once", [1 << 18, 1])
+@pytest.mark.parametrize(("scores_at_once", "known"), [(1 << 18, 1 << 18), (1 << 18, 0), (1, 1 << 18)])
 def test_it_reads_texts_of_any_length_as_the_model_does(
-    kind: str, scores_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Any
+    kind: str, scores_at_once: int, known: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Any
 ) -> None:
     """Held to float32: nowhere farther from it than the model itself in bf16 is, by more than a rounding."""
     monkeypatch.setattr(quick_encoder, "_MOST_SCORES", scores_at_once)
+    monkeypatch.setattr(quick_encoder, "MOST_KNOWN", known)
     judge.perturb(made := zoo.make(kind)).save_pretrained(tmp_path)
     del made
     exact, rounded = load_model(tmp_path, dtype=torch.float32), load_model(tmp_path, dtype=torch.bfloat16)
@@ -54,38 +57,41 @@ def test_it_reads_texts_of_any_length_as_the_model_does(
     valid = torch.arange(64) < LENGTHS[:, None]
     with torch.inference_mode():
         expected, plain = (model(ids, mask=Mask(causal=False, valid_BS=valid)) for model in (exact, rounded))
-    for model in (rounded, pack(rounded)):
-        quick = QuickEncoder(model, kernels)
-        assert quick.reads(ids)
-        found = quick(ids, LENGTHS)
-        assert found.isfinite().all()
-        off, allowed = ((states.float() - expected)[valid] for states in (found, plain))
-        assert off.square().mean().sqrt() <= 1.1 * allowed.square().mean().sqrt()
-        assert off.abs().max() <= 1.5 * allowed.abs().max()
+    quick = QuickEncoder(pack(rounded), kernels)
+    assert quick.reads(ids)
+    found = quick(ids, LENGTHS)
+    assert found.isfinite().all()
+    off, allowed = ((states.float() - expected)[valid] for states in (found, plain))
+    assert off.square().mean().sqrt() <= 1.1 * allowed.square().mean().sqrt()
+    assert off.abs().max() <= 1.5 * allowed.abs().max()
 
 
 @pytest.mark.parametrize("kind", ["modernbert", "mpnet", "gpt2", "llama", "t5", "clip", "vit"])
 def test_other_models_are_left_to_themselves(kind: str, tmp_path: Path) -> None:
     zoo.make(kind).save_pretrained(tmp_path)
-    model = load_model(tmp_path, dtype=torch.bfloat16)
+    model = pack(load_model(tmp_path, dtype=torch.bfloat16))
     assert not serves(model.config)
     assert quick_encoder.quick_encoder(model) is None
 
 
-def test_without_numba_or_in_float32_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_packing
+def test_without_numba_or_what_is_packed_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.make("bert").save_pretrained(tmp_path)
-    monkeypatch.setattr(quick_encoder, "products_are_faster", lambda device, dtype: True)
-    assert quick_encoder.quick_encoder(load_model(tmp_path, dtype=torch.float32)) is None
+    monkeypatch.setattr(quick_encoder, "bf16_in_vectors", lambda: True)
+    assert quick_encoder.quick_encoder(pack(load_model(tmp_path, dtype=torch.float32))) is None
     model = load_model(tmp_path, dtype=torch.bfloat16)
+    assert quick_encoder.quick_encoder(model) is None  # could be trained yet
+    model = pack(model)
     assert quick_encoder.quick_encoder(model) is not None
     monkeypatch.delitem(sys.modules, "lavra.model.register_kernels", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     assert quick_encoder.quick_encoder(model) is None
 
 
+@needs_packing
 def test_ids_beyond_the_table_and_texts_too_long_are_the_models_to_refuse(tmp_path: Path, kernels: Any) -> None:
     zoo.make("bert").save_pretrained(tmp_path)
-    quick = QuickEncoder(load_model(tmp_path, dtype=torch.bfloat16), kernels)
+    quick = QuickEncoder(pack(load_model(tmp_path, dtype=torch.bfloat16)), kernels)
     assert quick.reads(torch.full((2, 64), 98))
     assert not quick.reads(torch.full((2, 65), 98))
     assert not quick.reads(torch.full((2, 64), 99))
@@ -124,9 +130,9 @@ def test_one_pass_gives_what_several_operations_do(kernels: Any) -> None:
     words, places, kind = normal(99, 48), normal(20, 48), normal(1, 48)[0].float()
     ids, states = judge.random_ids(99, batch=3, time=20), torch.empty(60, 48, dtype=torch.bfloat16)
     expected = torch.nn.functional.layer_norm(words[ids].float() + places.float() + kind, (48,), weight, bias, 1e-5)
-    kernels.embed(
-        ids.numpy(), bits(words), bits(places), kind.numpy(), weight.numpy(), bias.numpy(), 1e-5, bits(states)
-    )
+    inverse = np.empty((3, 20), np.float32)
+    given = bits(words), bits(places), kind.numpy(), weight.numpy(), bias.numpy()
+    kernels.embed(ids.numpy(), *given, 1e-5, bits(states), inverse)
     torch.testing.assert_close(states.float().view(expected.shape), expected, rtol=2**-8, atol=1e-6)
 
     qkv = normal(2, 9, 3, 4, 16)

@@ -24,10 +24,14 @@ class PackedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)
-        self._bias = None if bias is None else bias.detach()
+        self.bias = None if bias is None else bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return self.product(x, self.bias)
+
+    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """With another bias, or without."""
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, "none", [], "")
 
 
 def pack(model: Model) -> Model:
@@ -46,6 +50,11 @@ def pack(model: Model) -> Model:
     if model.config.head in ("language", "masked"):
         model.head.packed = PackedLinear(unembedding_weight(model), None)
     return model
+
+
+def is_packed(model: Model) -> bool:
+    """Whether :func:`pack` laid out its blocks' matrices."""
+    return all(any(isinstance(module, PackedLinear) for module in block.modules()) for block in model.blocks)
 
 
 def _available() -> bool:

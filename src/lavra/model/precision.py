@@ -42,6 +42,12 @@ def _cpu_has_bf16() -> bool:
     return _bf16_is_faster()
 
 
+def bf16_in_vectors() -> bool:
+    """Whether this CPU multiplies bf16 in vectors (AVX512-BF16) and has no unit for whole tiles (AMX)."""
+    flags = _cpu_flags() or set()
+    return "avx512_bf16" in flags and "amx_bf16" not in flags
+
+
 def _torch_uses(level: str) -> bool:
     """Whether PyTorch's own kernels run at ``level`` (``ATEN_CPU_CAPABILITY`` and hypervisors can hold it back)."""
     return torch.backends.cpu.get_cpu_capability().startswith(level)

@@ -58,8 +58,8 @@ def _power_of_two(x: Any) -> Any:
 
 
 @_inline
-def _normalise(row: Any, total: Any, weight: Any, bias: Any, epsilon: Any, out: Any) -> None:
-    """LayerNorm of a row (Ba et al. 2016) whose sum is ``total``."""
+def _normalise(row: Any, total: Any, weight: Any, bias: Any, epsilon: Any, out: Any) -> Any:
+    """LayerNorm of a row (Ba et al. 2016) whose sum is ``total``; gives one over its standard deviation."""
     width = len(row)
     mean = total / _f(width)
     squares = _f(0)
@@ -69,6 +69,7 @@ def _normalise(row: Any, total: Any, weight: Any, bias: Any, epsilon: Any, out: 
     inverse = _f(1) / np.sqrt(squares / _f(width) + _f(epsilon))
     for c in range(width):
         out[c] = _narrow((row[c] - mean) * inverse * weight[c] + bias[c])
+    return inverse
 
 
 @_compiled
@@ -99,9 +100,13 @@ def gelu(x_N: Any) -> None:
 
 @_compiled
 def embed(
-    ids_BT: Any, words_VC: Any, places_TC: Any, kind_C: Any, weight_C: Any, bias_C: Any, epsilon: Any, out_NC: Any
-) -> None:
-    """LayerNorm(word + place + kind) of each token; ``kind_C``, ``weight_C`` and ``bias_C`` are float32."""
+    ids_BT: Any, words_VC: Any, places_TC: Any, kind_C: Any, weight_C: Any, bias_C: Any, epsilon: Any, out_NC: Any,
+    inverse_BT: Any,
+) -> None:  # fmt: skip
+    """LayerNorm(word + place + kind) of each token; ``kind_C``, ``weight_C`` and ``bias_C`` are float32.
+
+    ``inverse_BT``, for :func:`split_known`: one over the standard deviation of the sum.
+    """
     batch, time = ids_BT.shape
     width = words_VC.shape[1]
     row = np.empty(width, np.float32)
@@ -113,7 +118,31 @@ def embed(
                 value = _wide(word[c]) + _wide(place[c]) + kind_C[c]
                 row[c] = value
                 total += value
-            _normalise(row, total, weight_C, bias_C, epsilon, out_NC[b * time + t])
+            inverse_BT[b, t] = _normalise(row, total, weight_C, bias_C, epsilon, out_NC[b * time + t])
+
+
+@_compiled
+def split_known(
+    ids_BT: Any, words_VMHD: Any, places_TMHD: Any, rest_MHD: Any, inverse_BT: Any, q_BHTD: Any, k_BHUD: Any,
+    v_BHUD: Any,
+) -> None:  # fmt: skip
+    """As :func:`split`, of the first layer, whose products with each word and each place are known: (word + place) ·
+    inverse + rest, where places and rest are float32."""
+    batch, time = ids_BT.shape
+    _, _, heads, width = words_VMHD.shape
+    for b in range(batch):
+        for t in range(time):
+            word, place, inverse = words_VMHD[ids_BT[b, t]], places_TMHD[t], inverse_BT[b, t]
+            for h in range(heads):
+                for d in range(width):
+                    value = (_wide(word[0, h, d]) + place[0, h, d]) * inverse + rest_MHD[0, h, d]
+                    q_BHTD[b, h, t, d] = _narrow(value)
+                for d in range(width):
+                    value = (_wide(word[1, h, d]) + place[1, h, d]) * inverse + rest_MHD[1, h, d]
+                    k_BHUD[b, h, t, d] = _narrow(value)
+                for d in range(width):
+                    value = (_wide(word[2, h, d]) + place[2, h, d]) * inverse + rest_MHD[2, h, d]
+                    v_BHUD[b, h, t, d] = _narrow(value)
 
 
 @_compiled
