@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from lavra.cli.run import disk_trouble
 
 LAVRA = [sys.executable, "-c", "from lavra.cli import main; main()"]
 
@@ -109,6 +112,24 @@ def test_a_place_that_cannot_be_is_one_sentence(arguments: tuple[str, ...], said
     assert error.startswith("lavra: ")
     assert error.endswith(f"{said}\n")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "the disk is full: free some room"),
+        (RuntimeError("lance error: No space left on device (os error 28)"), "the disk is full: free some room"),
+        (PermissionError(errno.EACCES, "denied", "a"), "there is no permission for a: "),
+        (PermissionError(errno.EACCES, "denied", "draft", None, "kept"), "there is no permission for kept: "),
+        (OSError(errno.EROFS, "read-only", "a"), "a may not be written: "),
+        (OSError(errno.ELOOP, "loop", "a"), "a cannot be used (too many levels of symbolic links): "),
+        (FileNotFoundError(errno.ENOENT, "gone", "a"), None),  # nobody's mistake but ours
+        (RuntimeError("shape mismatch"), None),
+    ],
+)
+def test_which_trouble_is_the_users(error: Exception, said: str | None) -> None:
+    sentence = disk_trouble(error)
+    assert sentence is None if said is None else sentence is not None and sentence.startswith(said)
 
 
 def test_a_second_init_leaves_the_settings_alone(empty: Path) -> None:

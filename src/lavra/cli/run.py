@@ -58,7 +58,7 @@ def run() -> None:
     except (OSError, RuntimeError) as error:
         _say_first()
         # LanceDB says it as a RuntimeError, whose text is all there is.
-        if debug or not (sentence := _disk_trouble(error) or _others_gone(error)):
+        if debug or not (sentence := disk_trouble(error) or _others_gone(error)):
             raise
         print(f"lavra: {sentence}", file=sys.stderr)
         sys.exit(2)
@@ -87,12 +87,13 @@ def _others_gone(error: Exception) -> str | None:
     return None
 
 
-def _disk_trouble(error: Exception) -> str | None:
+def disk_trouble(error: Exception) -> str | None:
     """One sentence for a disk that is full, or a place that cannot be used; else nothing."""
     number, text = getattr(error, "errno", None), str(error).lower()
     if number in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text:
         return "the disk is full: free some room and run the same command again; what was finished is kept."
-    if (place := getattr(error, "filename", None)) is None:
+    place = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of two, where something was to go
+    if place is None:
         return None
     if number == errno.EROFS:
         return f"{place} may not be written: choose a place you may write to."
