@@ -4,6 +4,11 @@ Everything else that escapes is a fault of Lavra's and deserves its traceback.
 """
 
 
+def why(error: Exception) -> str:
+    """An error of the system without its number and the file's name, which the sentence around it says."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 class LavraError(Exception):
     """What happened, where, and what to do, in one sentence.
 

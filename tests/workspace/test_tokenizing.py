@@ -110,12 +110,15 @@ def test_the_command_line_names_the_sources_and_refuses_what_has_none(here: Work
     assert tuned.exit_code == 0, tuned.output
 
 
-def test_token_files_of_another_tokenizer_are_refused(here: Workspace, tiny_writer: Path) -> None:
+def test_token_files_of_another_tokenizer_are_refused(here: Workspace, tiny_writer: Path, tmp_path: Path) -> None:
     tokenize(here, model="e5-small-enpt", name="unigram")
     with pytest.raises(LavraError, match="made with another tokenizer"):
         plan_job(here, Sources(texts=(Path("unigram"),)), TuneSettings(steps=1), model=str(tiny_writer))
     with pytest.raises(LavraError, match="nosuch does not exist"):
         tokenize(here, "nosuch")
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(LavraError, match=r"empty\.txt \(the file is empty\)"):
+        tokenize(here, tmp_path / "empty.txt")
 
 
 def test_forgetting_a_document_erases_the_token_files_that_hold_it(

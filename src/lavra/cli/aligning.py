@@ -10,7 +10,7 @@ import typer
 
 from lavra.cli.given import DirectoryOption, open_workspace
 from lavra.cli.leaving import leave
-from lavra.cli.making import callbacks, check_name, check_place, export, require_base, say
+from lavra.cli.making import callbacks, check_name, check_place, check_trackers, export, require_base, say
 from lavra.cli.processes import Spread, processes
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def align(
     here = open_workspace(workspace)
     check_name(name)
     check_place(to)
+    check_trackers(track)
     with processes(together, distributed) as ranks:
         require_base(here, model, ranks)
         from lavra.workspace.aligning.run import align as run

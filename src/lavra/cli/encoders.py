@@ -13,7 +13,7 @@ import typer
 
 from lavra.cli.given import DirectoryOption, open_workspace
 from lavra.cli.leaving import leave
-from lavra.cli.making import callbacks
+from lavra.cli.making import callbacks, check_trackers
 from lavra.errors import LavraError
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ def _stoppable() -> Iterator[None]:
 def _telling(track: Sequence[str] | None, yes: bool) -> Tell:
     """The terminal, and whoever else is told how a run goes."""
     from lavra.training.ranks import Ranks
+
+    check_trackers(track)
 
     def tell(job: EncoderJob) -> Sequence[Callback]:
         return callbacks(job.run, job.recipe, track, yes, Ranks())

@@ -38,6 +38,14 @@ def check_place(to: Path | None) -> None:
         raise LavraError(f"{to} exists already: choose another place for --to.")
 
 
+def check_trackers(track: Sequence[str] | None) -> None:
+    """That there are such trackers."""
+    if track:
+        from lavra.training.trackers import require_known
+
+        require_known(track)
+
+
 def require_base(here: Workspace, model: str | None, ranks: Ranks) -> None:
     """Pull the base the first time; one of several processes does."""
     from lavra.cli.console import progress

@@ -27,6 +27,8 @@ def show_data(data: TuneData) -> None:
     kinds = ", ".join(f"{count:,} {name}" for name, count in loaded.formats.items())
     tokens = sum(example.tokens for example in data.training)
     learned = sum(example.labelled.learned for example in data.training)
+    if len(loaded.examples) != sum(loaded.formats.values()):  # long documents are cut
+        kinds += f", {len(loaded.examples):,} pieces"
     print(f"Read {kinds}: {len(data.training):,} to train on, {len(data.validation):,} held out.")
     print(
         f"{tokens:,} tokens, {learned:,} of them learned ({learned / max(1, tokens):.0%}), in {len(data.rows):,} rows "

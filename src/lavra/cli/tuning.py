@@ -10,7 +10,7 @@ import typer
 
 from lavra.cli.given import open_workspace
 from lavra.cli.leaving import leave
-from lavra.cli.making import callbacks, check_name, check_place, export, require_base, say
+from lavra.cli.making import callbacks, check_name, check_place, check_trackers, export, require_base, say
 from lavra.cli.options import command_of
 from lavra.cli.processes import processes
 from lavra.cli.tune_options import TuneOptions
@@ -41,6 +41,7 @@ def tune(asked: TuneOptions) -> None:
     here = open_workspace(asked.workspace)
     check_name(asked.name)
     check_place(asked.to)
+    check_trackers(asked.track)
     sources, settings = _sources(asked), _settings(asked, here.settings.tune)
     with processes(asked.together, asked.distributed) as ranks:
         require_base(here, asked.model, ranks)

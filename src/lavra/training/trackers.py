@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -229,6 +229,13 @@ USUAL = "mlflow"
 NONE = "none"
 
 
+def require_known(names: Iterable[str]) -> None:
+    """Raises LavraError for a tracker that nobody knows."""
+    for name in names:
+        if name not in BACKENDS and name != NONE:
+            raise LavraError(f"there is no tracker {name!r}; there are {', '.join(BACKENDS)} and {NONE}")
+
+
 def make_trackers(
     names: Sequence[str] | None,
     run: RunDirectory,
@@ -241,12 +248,11 @@ def make_trackers(
     out; a name that nobody knows raises LavraError."""
     if names is None:
         names = [USUAL] if find_spec(BACKENDS[USUAL][1]) else []
+    require_known(names)
     found: list[Callback] = []
     for name in names:
         if name == NONE:
             continue
-        if name not in BACKENDS:
-            raise LavraError(f"there is no tracker {name!r}; there are {', '.join(BACKENDS)} and {NONE}")
         kind, module = BACKENDS[name]
         if find_spec(module) is None:
             say(f"{name} is not installed (pip install {module.replace('_', '-')}); the run goes on without it")

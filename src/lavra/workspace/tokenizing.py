@@ -19,6 +19,7 @@ from lavra.store.manifest import recipe_hash
 from lavra.tokens.documents import DocumentEncoder
 from lavra.tokens.packed import TokenFiles, TokenWriter
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
+from lavra.workspace.ingesting import nothing_read
 from lavra.workspace.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def _of_path(workspace: Workspace, path: Path, tokenizer: Tokenizer, own: str, p
     from lavra.corpus.storage import FILE_NAME
 
     with tempfile.TemporaryDirectory(dir=workspace.store.drafts, prefix="0-texts-") as made:
-        build_corpus([path], workspace.read_settings(), Path(made))
+        report = build_corpus([path], workspace.read_settings(), Path(made))
+        if not report.kept:
+            raise LavraError(nothing_read([path], report))
         recipe = {"tokenizer": own, "documents": hash_file(Path(made) / FILE_NAME)}
         return _made(workspace, {}, recipe, Path(made), tokenizer, progress)
 

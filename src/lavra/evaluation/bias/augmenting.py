@@ -89,7 +89,7 @@ def swap_row(value: Any, swap: Swap) -> Any | None:
 def _json_lines(text: str, swap: Swap) -> tuple[str, int, int]:
     out: list[str] = []
     rows = added = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

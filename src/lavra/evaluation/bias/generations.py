@@ -63,7 +63,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Of your own: JSON lines with ``prompts`` (group: text), ``kind`` and ``language``. Raises LavraError for a line
     that is not so."""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from lavra.errors import LavraError
+from lavra.errors import LavraError, why
 from lavra.model.base import Model
 from lavra.model.heads import cross_entropy
 from lavra.tokens.tokenizer import Tokenizer
@@ -30,7 +30,9 @@ def general_text(path: Path | None = None) -> list[str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise LavraError(f"the general text {path} cannot be read ({error}): give a UTF-8 text file.") from error
+            raise LavraError(
+                f"the general text {path} cannot be read ({why(error)}): give a UTF-8 text file."
+            ) from error
     found = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
     if not found:
         raise LavraError(f"the general text {path} is empty: give a file with some pages of text.")

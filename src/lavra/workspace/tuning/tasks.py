@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lavra.errors import LavraError
+from lavra.errors import LavraError, why
 from lavra.model.base import Model
 from lavra.objectives.answers import Text
 from lavra.objectives.grpo import token_scores
@@ -69,8 +69,8 @@ def load_tasks(path: Path | None = None) -> list[Task]:
     try:
         text = (files(__package__).joinpath(TASKS) if path is None else path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LavraError(f"the tasks {path} cannot be read ({error}): give a file of JSON lines.") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        raise LavraError(f"the tasks {path} cannot be read ({why(error)}): give a file of JSON lines.") from error
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     found = [_task(line, f"{path or TASKS}:{number}") for number, line in lines]
     if not found:
         raise LavraError(f"there is no task in {path}: give a file of JSON lines.")

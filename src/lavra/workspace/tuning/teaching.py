@@ -185,7 +185,7 @@ def _kept(path: Path) -> Iterator[Said]:
     """The whole lines of a file of answers."""
     if not path.is_file():
         return
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").split("\n"):
         try:
             yield Said(**json.loads(line))
         except (ValueError, TypeError):  # empty, or cut short by a kill
