@@ -16,7 +16,9 @@ from lavra.corpus.traps import grammar
 from lavra.corpus.traps.making import TrapSettings, stream
 from lavra.corpus.traps.register import Register, read_register
 from lavra.errors import LavraError
+from lavra.evaluation.memorisation.exposure import expose
 from lavra.model.base import Model
+from lavra.workspace.memorisation import measuring
 from lavra.workspace.memorisation.given import sources_of
 from lavra.workspace.memorisation.measuring import Settings, plan, run
 from lavra.workspace.memorisation.saying import sentences
@@ -298,6 +300,31 @@ def test_what_a_tuned_model_writes_by_itself_is_traced_to_the_documents_it_read_
         assert all(of["share"] == 1 for of in one["sources"])
         assert one["read"] == [model.manifest.inputs["text-1 tokens"]]
     assert "the model read it in pages/" in " ".join(sentences(done.results))
+
+
+def test_canaries_are_not_asked_about_again_after_a_stop(
+    house: Workspace, register: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def exposing(model: Any, tokenizer: Any, entry: Any, **options: Any) -> Any:
+        if len(asked) == stop_at:
+            raise KeyboardInterrupt
+        asked.append(entry.hash)
+        return expose(model, tokenizer, entry, **options)
+
+    monkeypatch.setattr(measuring, "expose", exposing)
+    job = plan(house, models["untrained"], precision="fp32", register=register, settings=Settings(tried=100))
+    stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    stop_at = -1
+    done = run(job)
+    canaries = [entry.hash for entry in read_register(register).entries if entry.kind == "canary"]
+    assert asked == canaries
+    assert len(canaries) > 3
+    rows = done.results["register"]["canaries"]
+    assert sum(row["canaries"] for row in rows) == len(canaries)
 
 
 @pytest.mark.parametrize("edges", [(), (1, 10_000)], ids=["weighs", "writes"])

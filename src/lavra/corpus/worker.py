@@ -60,7 +60,7 @@ def _limit(request: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size if hard < 0 else min(size, hard), hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
-        pass
+        pass  # a system without such limits: the alarm, and the parent that watches, are left
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _alarm(request)
 

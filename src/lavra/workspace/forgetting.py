@@ -10,14 +10,14 @@ ingested again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lavra.assistants.sentences import sentences
 from lavra.corpus.document import Document
 from lavra.errors import LavraError
-from lavra.store import Artifact, Draft
+from lavra.store import Artifact, Draft, Store
 from lavra.store.files import write_atomically
 from lavra.store.ledger import utc_now
 from lavra.workspace import ingesting, tokenizing
@@ -85,20 +85,7 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
         store.set_ref("corpus", remaining.id)
         progress("Erasing", 1, 4)
 
-        holders = [
-            artifact
-            for artifact in store.list("corpus")
-            if artifact.manifest.erased is None
-            and artifact.id != remaining.id
-            and (
-                any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
-                or drops(artifact, document.source)
-            )
-        ]
-        holders += [artifact for artifact in store.list("questions") if asks_about(artifact, document.source)]
-        holders += [artifact for artifact in store.list("study") if shows(artifact, document)]
-        holders += [artifact for artifact in store.list("examples") if learned_from(artifact, document, own)]
-        holders += [artifact for artifact in store.list(tokenizing.KIND) if reads(artifact, document, own)]
+        holders = [artifact for artifact in _holders(store, document, own) if artifact.id != remaining.id]
         for written in ("questioning", "teaching", "studying"):  # what models wrote, and are not to be asked twice
             for file in (store.root / written).rglob("*.jsonl"):
                 file.unlink()
@@ -135,6 +122,26 @@ def forget(workspace: Workspace, name: str, *, progress: Progress = silent) -> R
     return receipt
 
 
+def _holders(store: Store, document: Document, own: Sequence[str]) -> Iterator[Artifact]:
+    """The artifacts whose files hold the document, or one of its ``own`` sentences, or name it."""
+    holds: dict[str, Callable[[Artifact], bool]] = {
+        "corpus": lambda corpus: contains(corpus, document) or drops(corpus, document.source),
+        "questions": lambda questions: asks_about(questions, document.source),
+        "study": lambda study: shows(study, document),
+        "examples": lambda examples: learned_from(examples, document, own),
+        tokenizing.KIND: lambda tokens: reads(tokens, document, own),
+    }
+    for kind, test in holds.items():
+        yield from (artifact for artifact in store.list(kind) if artifact.manifest.erased is None and test(artifact))
+
+
+def contains(artifact: Artifact, document: Document) -> bool:
+    """Whether a corpus has the document, or another one of the same text."""
+    from lavra.corpus.ingest import load_documents
+
+    return any(other.id == document.id or other.hash == document.hash for other in load_documents(artifact.path))
+
+
 def drops(artifact: Artifact, source: str) -> bool:
     """Whether a cleaned corpus names the document among those that it left out."""
     import pyarrow.parquet as parquet
@@ -162,8 +169,6 @@ def learned_from(artifact: Artifact, document: Document, own: Sequence[str]) -> 
     from lavra.corpus.labels.entry import read_entries
     from lavra.retrieval.erase import contains_text
 
-    if artifact.manifest.erased is not None:
-        return False
     named = {document.id, document.source}
     return any(entry.document in named for entry in read_entries(artifact.path)) or bool(
         contains_text(artifact.path, own)
@@ -176,8 +181,6 @@ def reads(artifact: Artifact, document: Document, own: Sequence[str]) -> bool:
     from lavra.tokens.packed import TokenFiles
     from lavra.tokens.tokenizer import load_tokenizer
 
-    if artifact.manifest.erased is not None:
-        return False
     files = TokenFiles(artifact.path)
     if files.hold_any((document.id, document.hash)):
         return True

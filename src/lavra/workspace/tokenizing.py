@@ -145,10 +145,10 @@ def _made(
             _write(corpus, work, tokenizer, progress)
         except FileNotFoundError:
             raise LavraError(_ERASED) from None  # what was unfinished is gone, or the corpus
+        (draft.path / TOKENIZER).mkdir()
+        tokenizer.save(draft.path / TOKENIZER)  # before the rest is moved, which a full disk would lose with the draft
         for path in sorted(work.iterdir()):
             path.rename(draft.path / path.name)
-        (draft.path / TOKENIZER).mkdir()
-        tokenizer.save(draft.path / TOKENIZER)
         files = TokenFiles(draft.path)
         draft.metrics.update(figures(files))
         draft.licences.extend(sorted({one for one in files.table["licence"].to_pylist() if one}))

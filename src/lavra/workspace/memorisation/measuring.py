@@ -5,6 +5,7 @@ What the artifact holds names texts by hash or number: neither traps nor the use
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from lavra.corpus.traps.register import Register, read_register
 from lavra.errors import LavraError
+from lavra.evaluation.harness.kept import Heard, Kept
 from lavra.evaluation.memorisation.exposure import MOST_TRIED, Exposure, expose
 from lavra.evaluation.memorisation.extraction import Extracted, extract
 from lavra.evaluation.memorisation.reading import Reading, read_texts
@@ -25,6 +27,7 @@ from lavra.model.known import KIND_WORDS
 from lavra.model.precision import compute_dtype
 from lavra.store import Draft
 from lavra.store.files import hash_file
+from lavra.store.manifest import recipe_hash
 from lavra.tokens.tokenizer import Tokenizer, load_tokenizer
 from lavra.workspace.evaluated import Evaluated, ask_once
 from lavra.workspace.generators import Generator, find_generator
@@ -32,6 +35,7 @@ from lavra.workspace.memorisation.figures import of_register, of_texts
 from lavra.workspace.memorisation.given import document_of, sources_of, sources_read, texts_of
 from lavra.workspace.memorisation.pages import report, roc_picture
 from lavra.workspace.memorisation.traps import corpora_with
+from lavra.workspace.runs import RUNS
 from lavra.workspace.tokenizing import token_files
 from lavra.workspace.workspace import Progress, Workspace, silent
 
@@ -131,10 +135,12 @@ def plan(
 
 
 def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
-    """Ask, and keep what came of it: ``memorisation.json``, a report, and the ROC."""
+    """Ask, and keep what came of it: ``memorisation.json``, a report, and the ROC. What was stopped asks about no
+    canary twice, for these take longest."""
+    half_done = job.workspace.store.root / RUNS / recipe_hash(KIND, job.inputs, job.recipe)[:16]
 
     def ask(draft: Draft) -> Mapping[str, Any]:
-        results = _asked(job, progress)
+        results = _asked(job, Kept(half_done / "exposures.jsonl"), progress)
         (draft.path / "report.md").write_text(report(results), "utf-8")
         for part in ("register", "texts"):
             if part in results and (picture := roc_picture(results[part]["roc"])):
@@ -142,10 +148,12 @@ def run(job: Plan, *, progress: Progress = silent) -> Evaluated:
         draft.metrics.update(_metrics(results))
         return results
 
-    return ask_once(job.workspace.store, KIND, job.inputs, job.recipe, "memorisation.json", ask)
+    done = ask_once(job.workspace.store, KIND, job.inputs, job.recipe, "memorisation.json", ask)
+    shutil.rmtree(half_done, ignore_errors=True)
+    return done
 
 
-def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
+def _asked(job: Plan, kept: Kept, progress: Progress) -> dict[str, Any]:
     entries = list(job.register.entries) if job.register else []
     asked = [entry.text for entry in entries]
     compared = [*job.members, *job.others] if job.members else []
@@ -154,7 +162,9 @@ def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
         "reference": job.reference.name if job.reference else None,
         "dtype": str(job.dtype).removeprefix("torch."),
     }
-    readings, extracted, exposures = _read(job, [*asked, *compared], progress) if asked or compared else ([], [], {})
+    readings, extracted, exposures = (
+        _read(job, [*asked, *compared], kept, progress) if asked or compared else ([], [], {})
+    )
     if job.document:
         results["document"] = _gap(job, *_load(job, job.generator), progress)
     references = None
@@ -181,7 +191,7 @@ def _asked(job: Plan, progress: Progress) -> dict[str, Any]:
 
 
 def _read(
-    job: Plan, texts: Sequence[str], progress: Progress
+    job: Plan, texts: Sequence[str], kept: Kept, progress: Progress
 ) -> tuple[list[Reading], list[Extracted], dict[int, Exposure]]:
     """All that the model says of ``texts``, whose first are the register's; exposures by number of the entry."""
     model, tokenizer = _load(job, job.generator)
@@ -189,11 +199,13 @@ def _read(
     extracted = extract(model, tokenizer, texts, prefix=job.settings.prefix)
     entries = job.register.entries if job.register else ()
     canaries = [number for number, entry in enumerate(entries) if entry.kind == "canary"]
-    exposures = {}
-    for done, number in enumerate(canaries, 1):
-        exposures[number] = expose(model, tokenizer, entries[number], most=job.settings.tried)
-        progress("Trying secrets", done, len(canaries))
-    return readings, extracted, exposures
+
+    def ask(numbers: Sequence[int], heard: Heard) -> None:
+        for place, number in enumerate(numbers):
+            heard([(place, asdict(expose(model, tokenizer, entries[number], most=job.settings.tried)))])
+
+    found = kept.once("canary", canaries, ask, lambda count: progress("Trying secrets", count, len(canaries)))
+    return readings, extracted, {number: Exposure(**of) for number, of in zip(canaries, found, strict=True)}
 
 
 def _gap(job: Plan, model: Model, tokenizer: Tokenizer, progress: Progress) -> dict[str, Any]:
